@@ -15,7 +15,8 @@
 // sends 503 and not 401: the token may be valid, and a client that receives 401 would discard it. Nothing is accepted
 // before the first complete view, and [Verifier.State] reports whether there is one: use it for a readiness check.
 //
-// A Verifier has no cache of decisions. A token is checked against the view each time.
+// A token is checked against the view each time. Of a token that was verified before, only the signature is not verified
+// again.
 //
 // # Tokens
 //

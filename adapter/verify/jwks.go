@@ -174,22 +174,27 @@ func elapsed(from, to time.Time) time.Duration {
 	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
 }
 
-// verify verifies the signature of c with the key that its kid selects.
+// verify verifies the signature of c.
 func (s *keySet) verify(ctx context.Context, c compact) error {
+	_, err := s.keyOf(ctx, c)
+	return err
+}
+
+// keyOf verifies the signature of c with the key that its kid selects, and returns that key.
+func (s *keySet) keyOf(ctx context.Context, c compact) (*key, error) {
 	if c.header.kid == "" {
-		return invalid("header: no kid")
+		return nil, invalid("header: no kid")
 	}
 	k, err := s.find(ctx, c.header.kid)
-	if err != nil {
-		return err
+	switch {
+	case err != nil:
+		return nil, err
+	case c.header.alg != k.alg:
+		return nil, invalid("header: alg is not the algorithm of the key")
+	case !validSignature(k.public, k.alg, c.signed, c.signature):
+		return nil, invalid("wrong signature")
 	}
-	if c.header.alg != k.alg {
-		return invalid("header: alg is not the algorithm of the key")
-	}
-	if !validSignature(k.public, k.alg, c.signed, c.signature) {
-		return invalid("wrong signature")
-	}
-	return nil
+	return k, nil
 }
 
 // read makes one request for the set.

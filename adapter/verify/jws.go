@@ -133,29 +133,46 @@ var accessTokenTypes = []string{"at+jwt", "application/at+jwt", "JWT"}
 // authenticate returns the token if the issuer signed it for the audience and it is not expired. It looks at neither
 // the view nor the confirmation.
 func (v *Verifier) authenticate(ctx context.Context, token string) (*Token, error) {
-	c, err := parse(token, accessTokenTypes)
+	if len(token) > maxToken { // before it is hashed
+		return nil, invalid("too large")
+	}
+	digest := sha256.Sum256([]byte(token))
+	t, known := v.cache.find(digest, v.keys.lookup)
+	if !known {
+		c, err := parse(token, accessTokenTypes)
+		if err != nil {
+			return nil, invalid(err.Error())
+		}
+		k, err := v.keys.keyOf(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if t, err = v.read(c.payload); err != nil {
+			return nil, err
+		}
+		t.subject.kid, t.digest, t.by = c.header.kid, digest, v.shared
+		v.cache.add(t, k, len(token))
+	}
+	if v.expired(t, time.Now()) {
+		return nil, ErrExpired
+	}
+	return t, nil
+}
+
+// read reads the claims, whose signature is valid, and checks those that do not change their meaning later.
+func (v *Verifier) read(payload []byte) (*Token, error) {
+	t, err := parseClaims(payload)
 	if err != nil {
 		return nil, invalid(err.Error())
 	}
-	if err := v.keys.verify(ctx, c); err != nil {
-		return nil, err
-	}
-	t, err := parseClaims(c.payload)
-	if err != nil {
-		return nil, invalid(err.Error())
-	}
-	t.subject.kid = c.header.kid
-	t.digest, t.by = sha256.Sum256([]byte(token)), v.shared
-	now := time.Now()
+	latest := time.Now().Add(v.config.Leeway)
 	switch {
 	case t.Issuer != v.config.Issuer:
 		return nil, invalid("of another issuer")
 	case !slices.Contains(t.Audience, v.config.Audience):
 		return nil, invalid("for another audience")
-	case now.Add(v.config.Leeway).Before(t.IssuedAt), now.Add(v.config.Leeway).Before(t.notBefore):
+	case latest.Before(t.IssuedAt), latest.Before(t.notBefore):
 		return nil, invalid("not valid yet")
-	case v.expired(&t.Token, now):
-		return nil, ErrExpired
 	}
 	return &t.Token, nil
 }

@@ -221,6 +221,7 @@ type shared struct {
 	config  Config // checked
 	feed    *feed
 	keys    *keySet
+	cache   *cache
 	proofs  *replays
 	bound   *bindings
 	stop    context.CancelFunc
@@ -235,7 +236,7 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	s := &shared{config: c, keys: newKeySet(c), proofs: newReplays(maxReplays), bound: newBindings(), stop: stop}
+	s := &shared{config: c, keys: newKeySet(c), cache: newCache(), proofs: newReplays(maxReplays), bound: newBindings(), stop: stop}
 	s.feed = newFeed(c, s.keys)
 	v := &Verifier{s, c.MaxAge}
 	for _, run := range []func(context.Context){s.keys.run, s.feed.run, s.watch} {

@@ -359,3 +359,47 @@ func (m *metrics) FetchedKeys(error) {
 	defer m.mu.Unlock()
 	m.keys++
 }
+
+// A signature is verified once. Everything that can end a token is checked each time, and what a caller does with a
+// token does not reach the next one.
+func TestATokenThatWasVerifiedBeforeIsCheckedAgain(t *testing.T) {
+	withdrawn, ended, stays := testKeys()["ES256"], testKeys()["EdDSA"], newKey("stays", "EdDSA")
+	s := newService(withdrawn, ended, stays)
+	inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
+		later := time.Now().Add(time.Hour).Unix()
+		tokens := map[string]string{
+			"its key is withdrawn":  withdrawn.token(with{"exp": later}),
+			"its key has ended":     ended.token(with{"exp": later}),
+			"its session has ended": stays.token(with{"exp": later, "sid": other}),
+			"it has expired":        stays.token(with{"exp": time.Now().Add(time.Minute).Unix()}),
+			"":                      stays.token(with{"exp": later}),
+		}
+		for range 2 {
+			for _, token := range tokens {
+				got, err := v.Verify(t.Context(), token)
+				if err != nil || got.Roles[0] != "admin" || got.Scopes[0] != "read" || got.Audience[0] != audience ||
+					got.Claims[0] != '{' || got.AsOf.IsZero() {
+					t.Fatalf("got %+v, %v", got, err)
+				}
+				got.Roles[0], got.Scopes[0], got.Audience[0], got.Claims[0], got.Subject = "", "", "", 0, ""
+			}
+		}
+		s.endKey(ended.kid)
+		s.revoke(other)
+		s.publish(ended, stays)
+		time.Sleep(10 * time.Minute)
+		for name, want := range map[string]error{
+			"its key is withdrawn": verify.ErrInvalid, "its key has ended": verify.ErrRevoked,
+			"its session has ended": verify.ErrRevoked, "it has expired": verify.ErrExpired, "": nil,
+		} {
+			if _, err := v.Verify(t.Context(), tokens[name]); !errors.Is(err, want) {
+				t.Errorf("%q: got %v, want %v", name, err, want)
+			}
+		}
+		s.cut()
+		time.Sleep(2 * time.Minute)
+		if _, err := v.Verify(t.Context(), tokens[""]); !errors.Is(err, verify.ErrStale) {
+			t.Errorf("a stale view: got %v, want ErrStale", err)
+		}
+	})
+}
