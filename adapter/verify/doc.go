@@ -22,7 +22,8 @@
 //
 // A token is a JWS in compact form of at most 16 KiB, with the type at+jwt (RFC 9068) or JWT. Its kid selects a key of
 // the service's JWK Set, and the key alone determines the algorithm: ES256, EdDSA (Ed25519), RS256 or PS256. What else a
-// header refers to (jku, jwk, x5u) is not read. The claims iss, aud, exp, iat, sub, sid and applicationId are required.
+// header refers to (jku, jwk, x5u) is not read. The claims iss, aud, exp, iat, sub, sid, tid and applicationId are
+// required.
 //
 // A token that is bound to a key (cnf, RFC 7800) is accepted only with proof of possession by DPoP (RFC 9449), and only
 // if Config.PublicURL or Config.RequestURL is set: see [Verifier.VerifyRequest].

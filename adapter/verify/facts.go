@@ -59,14 +59,16 @@ func (t *table) revoked(s *subject) bool {
 	if m := t.tenant.Load(); m != nil && m.covers(s) {
 		return true
 	}
-	if t.marks.Load().cover(t.seed, s) {
-		return true
-	}
+	return t.marks.Load().cover(t.seed, s) || t.ended(s.kid)
+}
+
+// ended reports whether a signing key was ended.
+func (t *table) ended(kid string) bool {
 	keys := *t.keys.Load()
 	if len(keys) == 0 {
 		return false
 	}
-	_, ended := keys[s.kid]
+	_, ended := keys[kid]
 	return ended
 }
 

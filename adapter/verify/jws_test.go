@@ -17,7 +17,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -346,7 +345,9 @@ func TestClaimsAreChecked(t *testing.T) {
 			{"rve as text", with{"rve": "7"}, verify.ErrInvalid},
 			{"rve that is null", with{"rve": json.RawMessage("null")}, verify.ErrInvalid},
 			{"rve of 2^64", with{"rve": json.RawMessage("18446744073709551616")}, verify.ErrInvalid},
-			{"no roles", with{"roles": nil, "scope": nil, "jti": nil, "tid": nil, "client_id": nil}, nil},
+			{"no roles", with{"roles": nil, "scope": nil, "jti": nil, "client_id": nil}, nil},
+			{"no tenant", with{"tid": nil}, verify.ErrInvalid},
+			{"a tenant whose revocations are not known", with{"tid": "other"}, verify.ErrInvalid},
 			{"a role that is no text", with{"roles": []int{1}}, verify.ErrInvalid},
 			{"roles as text", with{"roles": "admin"}, verify.ErrInvalid},
 			{"a tenant that is no text", with{"tid": 7}, verify.ErrInvalid},
@@ -536,8 +537,8 @@ func TestAKeyThatCannotBeUsedIsIgnored(t *testing.T) {
 		"of another type":   {testKeys()["EdDSA"], renamed(testKeys()["EdDSA"], "ES256")},
 		"RSA without alg":   {testKeys()["RS256"], fmt.Sprintf(`{%s,"kid":"key-RS256"}`, testKeys()["RS256"].members())},
 		"RSA of RS512":      {testKeys()["RS256"], renamed(testKeys()["RS256"], "RS512")},
-		"RSA of 1024 bits":  {weak(1024), weak(1024).jwk(true)},
-		"RSA of 4104 bits":  {weak(4104), weak(4104).jwk(true)},
+		"RSA of 1024 bits":  {testKeys()["RS256"], modulus(1024)},
+		"RSA of 4097 bits":  {testKeys()["RS256"], modulus(4097)},
 		"not on the curve":  {testKeys()["ES256"], strings.Replace(testKeys()["ES256"].jwk(true), `"y":"`, `"y":"AAAA`, 1)},
 		"y of another key":  {testKeys()["ES256"], mixed(testKeys()["ES256"], newKey("", "ES256"))},
 		"sharing its kid":   {testKeys()["ES256"], testKeys()["ES256"].jwk(true) + "," + renamed(newKey("key-ES256", "EdDSA"), "EdDSA")},
@@ -560,20 +561,11 @@ func TestAKeyThatCannotBeUsedIsIgnored(t *testing.T) {
 	}
 }
 
-// weak returns an RSA key of a size that is refused.
-func weak(bits int) *signingKey { return weakKeys()[bits] }
-
-var weakKeys = sync.OnceValue(func() map[int]*signingKey {
-	keys := map[int]*signingKey{}
-	for _, bits := range []int{1024, 4104} {
-		private, err := rsa.GenerateKey(rand.Reader, bits)
-		if err != nil {
-			panic(err)
-		}
-		keys[bits] = &signingKey{fmt.Sprint("rsa-", bits), "RS256", private}
-	}
-	return keys
-})
+// modulus returns a public RSA key of that size that has no private one: making one takes many seconds.
+func modulus(bits int) string {
+	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
+	return fmt.Sprintf(`{"kty":"RSA","e":"AQAB","n":%q,"kid":"key-RS256","alg":"RS256"}`, encode(n.SetBit(n, 0, 1).Bytes()))
+}
 
 // mixed returns the public key of k with the y of another one.
 func mixed(k, other *signingKey) string {
@@ -581,16 +573,15 @@ func mixed(k, other *signingKey) string {
 	return strings.Replace(k.jwk(true), y(k), y(other), 1)
 }
 
-// An RSA key of 4096 bits is the largest that is accepted.
-func TestAnRSAKeyOf4096BitsIsAccepted(t *testing.T) {
-	private, err := rsa.GenerateKey(rand.Reader, 4096)
-	if err != nil {
-		t.Fatal(err)
+// RSA keys of 2048 to 4096 bits are used.
+func TestTheSizeOfAnRSAKeyIsBounded(t *testing.T) {
+	for bits, want := range map[int]int{2047: 1, 2048: 2, 3072: 2, 4096: 2, 4097: 1} {
+		s := newService()
+		s.serveKeys(http.StatusOK, `{"keys":[`+modulus(bits)+`,`+testKeys()["ES256"].jwk(true)+`]}`)
+		inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
+			if got := v.State().Keys; got != want {
+				t.Errorf("%d bits: %d keys, want %d", bits, got, want)
+			}
+		})
 	}
-	k := &signingKey{"large", "PS256", private}
-	inBubble(t, newService(k), nil, func(t *testing.T, v *verify.Verifier) {
-		if _, err := v.Verify(t.Context(), k.token(nil)); err != nil {
-			t.Error(err)
-		}
-	})
 }

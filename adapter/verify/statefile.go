@@ -70,7 +70,7 @@ func (f *feed) save() {
 	cursor := f.cursor.Load() // before the facts are read
 	f.mu.Lock()
 	h := stateHeader{
-		Issuer: f.config.Issuer, Tenant: f.tenant, Cursor: cursor, Saved: f.wallSeconds(),
+		Issuer: f.config.Issuer, Tenant: *f.tenant.Load(), Cursor: cursor, Saved: f.wallSeconds(),
 		Keep: int64(f.keep / time.Second),
 	}
 	f.mu.Unlock()
@@ -213,7 +213,8 @@ func (f *feed) load() {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.tenant, f.keep = h.Tenant, time.Duration(h.Keep)*time.Second
+	f.tenant.Store(&h.Tenant)
+	f.keep = time.Duration(h.Keep) * time.Second
 	f.facts.replace(facts)
 	f.cursor.Store(h.Cursor)
 	close(f.news)
@@ -287,7 +288,7 @@ func (f *feed) readHeader(body *bufio.Reader) (h stateHeader, err error) {
 	switch {
 	case h.Issuer != f.config.Issuer:
 		return h, fmt.Errorf("it is of the issuer %q", h.Issuer)
-	case h.Tenant == "" || f.tenant != "" && h.Tenant != f.tenant:
+	case h.Tenant == "" || *f.tenant.Load() != "" && h.Tenant != *f.tenant.Load():
 		return h, fmt.Errorf("it is of the tenant %q", h.Tenant)
 	case h.Cursor < 0 || h.Keep <= 0 || h.Keep > int64(maximumKeep/time.Second):
 		return h, errors.New("it is damaged")

@@ -91,15 +91,15 @@ type feed struct {
 	cursor    atomic.Int64              // of the facts in the table; noCursor if it may lack some of them
 	strictest atomic.Int64              // the least age that somebody asks for
 	lastProof atomic.Pointer[time.Time]
-	saved     saved // by one goroutine after another
+	tenant    atomic.Pointer[string] // empty until it is known
+	saved     saved                  // by one goroutine after another
 
 	// mu makes the stream and the expiry one writer of facts.
-	mu     sync.Mutex
-	keep   time.Duration // only raised
-	full   bool          // a fact had no room: the view is incomplete until a stream has begun from zero
-	tenant string        // empty until it is known
-	news   chan struct{} // closed when there are new facts
-	room   chan struct{} // receives when full is taken back
+	mu   sync.Mutex
+	keep time.Duration // only raised
+	full bool          // a fact had no room: the view is incomplete until a stream has begun from zero
+	news chan struct{} // closed when there are new facts
+	room chan struct{} // receives when full is taken back
 }
 
 const noCursor = -1
@@ -107,8 +107,10 @@ const noCursor = -1
 func newFeed(c Config, keys *keySet) *feed {
 	f := &feed{
 		config: c, keys: keys, facts: newTable(c.MaxFacts), began: time.Now(),
-		news: make(chan struct{}), room: make(chan struct{}, 1), tenant: tenantOf(c.FeedURL),
+		news: make(chan struct{}), room: make(chan struct{}, 1),
 	}
+	tenant := tenantOf(c.FeedURL)
+	f.tenant.Store(&tenant)
 	f.client, f.own = streamClient(c.Client)
 	f.now = func() instant { return f.at(time.Now()) }
 	f.cursor.Store(noCursor)
@@ -209,9 +211,7 @@ func (f *feed) state(now time.Time) State {
 	if t := f.lastProof.Load(); t != nil {
 		s.LastProof = *t
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s.Tenant = f.tenant
+	s.Tenant = *f.tenant.Load()
 	return s
 }
 
@@ -766,10 +766,11 @@ func (c *connection) hello(h helloData) error {
 		return protocol("version %d of the stream, and this package reads version 1", h.V)
 	case h.Tenant == "":
 		return protocol("hello without a tenant")
-	case c.f.tenant != "" && h.Tenant != c.f.tenant:
-		return protocol("the stream of the tenant %q, not of %q", h.Tenant, c.f.tenant)
+	case *c.f.tenant.Load() != "" && h.Tenant != *c.f.tenant.Load():
+		return protocol("the stream of the tenant %q, not of %q", h.Tenant, *c.f.tenant.Load())
 	}
-	c.f.tenant, c.greeted = h.Tenant, true
+	c.f.tenant.Store(&h.Tenant)
+	c.greeted = true
 	return c.f.raiseKeep(h.Keep)
 }
 
@@ -923,6 +924,9 @@ func (c *connection) proof(ctx context.Context, jws string) error {
 	}
 	if err := c.f.keys.verify(ctx, parsed); err != nil {
 		return fmt.Errorf("%w: %w", errNoProof, err)
+	}
+	if c.f.facts.ended(parsed.header.kid) {
+		return fmt.Errorf("%w: signed with a key that was ended", errNoProof)
 	}
 	var claims struct {
 		Issuer string `json:"iss"`

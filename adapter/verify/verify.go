@@ -360,6 +360,8 @@ func (v *Verifier) check(t *Token, now time.Time) (asOf time.Time, err error) {
 		return time.Time{}, ErrRevoked
 	case !hasAge || !complete:
 		return time.Time{}, fmt.Errorf("%w: there is no complete one yet", ErrStale)
+	case t.TenantID != *v.feed.tenant.Load():
+		return time.Time{}, invalid("of another tenant than the revocation stream")
 	case age > v.maxAge && v.config.OnStale == Refuse:
 		return time.Time{}, fmt.Errorf("%w: it is %v old", ErrStale, age.Round(time.Millisecond))
 	}
