@@ -51,6 +51,7 @@ type service struct {
 	down     bool // no response to any request
 	facts    []string
 	streams  map[*stream]bool
+	prover   *signingKey // signs proofs of freshness
 }
 
 type stream struct {
@@ -58,6 +59,8 @@ type stream struct {
 	ctx    context.Context
 	end    context.CancelFunc
 	sent   time.Time // the request
+	nonce  string
+	prover *signingKey
 	writes sync.Mutex
 	frames int
 }
@@ -121,7 +124,7 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{}, Body: http.NoBody}, nil
 	}
 	reader, writer := io.Pipe()
-	one := &stream{PipeWriter: writer, sent: time.Now()}
+	one := &stream{PipeWriter: writer, sent: time.Now(), nonce: r.URL.Query().Get("nonce"), prover: s.prover}
 	one.ctx, one.end = context.WithCancel(r.Context())
 	context.AfterFunc(one.ctx, func() { _ = writer.CloseWithError(io.ErrUnexpectedEOF) })
 	s.streams[one] = true
@@ -165,9 +168,16 @@ func (s *stream) frame(event, id, data string) bool {
 	return err == nil
 }
 
+// fresh writes fresh, and a proof of it if one was asked for.
 func (s *stream) fresh() bool {
-	id := fmt.Sprintf("id: %d\n", time.Now().UnixMicro())
-	return s.frame("fresh", id, fmt.Sprintf(`"e":%d`, time.Since(s.sent).Milliseconds()))
+	cursor, e := time.Now().UnixMicro(), time.Since(s.sent).Milliseconds()
+	written := s.frame("fresh", fmt.Sprintf("id: %d\n", cursor), fmt.Sprintf(`"e":%d`, e))
+	if written && s.nonce != "" && s.prover != nil {
+		claims := fmt.Sprintf(`{"iss":%q,"nonce":%q,"cursor":"%d","e":%d}`, issuer, s.nonce, cursor, e)
+		proof := s.prover.sign(strings.Replace(s.prover.header(), "at+jwt", "rvp+jwt", 1), claims)
+		written = s.frame("proof", "", fmt.Sprintf(`"jws":%q`, proof))
+	}
+	return written
 }
 
 // tellAll adds a fact and sends it to all streams.

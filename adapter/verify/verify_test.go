@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -402,4 +403,88 @@ func TestATokenThatWasVerifiedBeforeIsCheckedAgain(t *testing.T) {
 			t.Errorf("a stale view: got %v, want ErrStale", err)
 		}
 	})
+}
+
+// A forged stream can claim that a view is fresh; with a signing key that was stolen it could prove it.
+func TestRequireProofNeedsAKeyThatHasNotEnded(t *testing.T) {
+	key, stolen := testKeys()["ES256"], testKeys()["EdDSA"]
+	s := newService(key, stolen)
+	s.prover = stolen
+	inBubble(t, s, func(c *verify.Config) { c.RequireProof = true }, func(t *testing.T, v *verify.Verifier) {
+		token := key.token(nil)
+		if _, err := v.Verify(t.Context(), token); err != nil || v.State().LastProof.IsZero() {
+			t.Fatalf("got %v, with a proof at %v", err, v.State().LastProof)
+		}
+		s.endKey(stolen.kid)
+		time.Sleep(90 * time.Second)
+		if _, err := v.Verify(t.Context(), token); !errors.Is(err, verify.ErrStale) {
+			t.Errorf("proved by a key that has ended: got %v, want ErrStale", err)
+		}
+	})
+	unproved := newService(key)
+	inBubble(t, unproved, func(c *verify.Config) { c.RequireProof = true }, func(t *testing.T, v *verify.Verifier) {
+		time.Sleep(time.Minute)
+		if _, err := v.Verify(t.Context(), key.token(nil)); !errors.Is(err, verify.ErrStale) {
+			t.Errorf("without a proof: got %v, want ErrStale", err)
+		}
+	})
+}
+
+// No acceptance of a token with a view that is complete as of an instant after the token's session was revoked: the
+// promise that an API builds on, with everything used concurrently.
+func TestNoAcceptanceWithAViewOfAfterTheRevocation(t *testing.T) {
+	key := newKey("key", "EdDSA")
+	s := newService(key)
+	v := started(t, s)
+	const sessions = 60
+	var revokedAt [sessions]atomic.Pointer[time.Time] // when the revocation had returned
+	tokens := make([]string, sessions)
+	ids := make([]string, sessions)
+	for i := range sessions {
+		ids[i] = fmt.Sprintf("0197a2b3-4c5d-766e-877f-%012x", i+1)
+		tokens[i] = key.token(with{"sid": ids[i]})
+	}
+	var running sync.WaitGroup
+	var accepted atomic.Int64
+	for worker := range 4 {
+		running.Go(func() {
+			strict := v.Require(2 * time.Second)
+			for left := sessions; left > 0; {
+				left = 0
+				for i, token := range tokens {
+					r := request("Bearer " + token)
+					got, err := v.VerifyRequest(r)
+					if worker%2 == 1 {
+						got, err = strict.Verify(r.Context(), token)
+					}
+					switch at := revokedAt[i].Load(); {
+					case err == nil:
+						left++
+						accepted.Add(1)
+						if at != nil && !got.AsOf.Before(*at) {
+							t.Errorf("session %d was accepted as of %v after its revocation", i, got.AsOf.Sub(*at))
+						}
+					case !errors.Is(err, verify.ErrRevoked):
+						t.Errorf("session %d: %v", i, err)
+						return
+					}
+				}
+				ctx, stop := v.Bind(context.Background(), tokens[0])
+				if err := ctx.Err(); err != nil && !errors.Is(context.Cause(ctx), verify.ErrRevoked) {
+					t.Errorf("bound: %v", context.Cause(ctx))
+				}
+				stop()
+				_ = v.State()
+			}
+		})
+	}
+	for i := range sessions {
+		s.tellAll(revocationOf(ids[i]))
+		now := time.Now()
+		revokedAt[i].Store(&now)
+	}
+	running.Wait()
+	if accepted.Load() == 0 {
+		t.Error("nothing was accepted before")
+	}
 }
