@@ -84,7 +84,8 @@ func validSignature(k *signingKey, signed, signature []byte) bool {
 		if k.alg == "RS256" {
 			return rsa.VerifyPKCS1v15(p, crypto.SHA256, sum[:], signature) == nil
 		}
-		return rsa.VerifyPSS(p, crypto.SHA256, sum[:], signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
+		salt := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}
+		return rsa.VerifyPSS(p, crypto.SHA256, sum[:], signature, salt) == nil
 	}
 	return false
 }

@@ -12,7 +12,7 @@ import (
 type bindings struct {
 	mu     sync.Mutex
 	all    map[*binding]struct{}
-	closed bool // nobody watches
+	closed bool // watch has ended
 }
 
 type binding struct {

@@ -198,12 +198,12 @@ func isUnreserved(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }
 
-// replays are the proofs that were used, for as long as their iat would let them be used again. They are this process's:
-// another replica of the API does not know them, and neither does the next process. RFC 9449, section 11.1, allows that;
-// the window bounds it.
+// replays are the proofs that were used, for as long as their iat would let them be used again. They are this
+// process's: another replica of the API does not know them, and neither does the next process. RFC 9449, section
+// 11.1, allows that; the window bounds it.
 //
-// A proof is a replay only of one with the same iat. So there is a set for each ten seconds of iat, and a set is dropped
-// as a whole when its last iat has left the window. There are at most 13 sets, of two minutes.
+// A proof is a replay only of one with the same iat. So there is a set for each ten seconds of iat, and a set is
+// dropped as a whole when its last iat has left the window. There are at most 13 sets, of two minutes.
 type replays struct {
 	max   int
 	mu    sync.Mutex

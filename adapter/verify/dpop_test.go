@@ -14,8 +14,8 @@ import (
 	"github.com/refreshd/refreshd/adapter/verify"
 )
 
-// proofOf returns a proof of possession of k for a request with the token, with changes of its claims. Each has a jti of
-// its own.
+// proofOf returns a proof of possession of k for a request with the token, with changes of its claims. Each has a jti
+// of its own.
 func (k *signingKey) proofOf(token, method, url string, change with) string {
 	return k.sign(k.proofHeader(), k.proofClaims(token, method, url, change))
 }
@@ -69,7 +69,8 @@ func TestABoundTokenIsAcceptedWithProofOfPossession(t *testing.T) {
 			if err != nil || got.Subject != "user-1" {
 				t.Errorf("%s: got %+v, %v", holder.alg, got, err)
 			}
-			if _, err := v.VerifyRequest(r); !errors.Is(err, verify.ErrInvalid) || !strings.Contains(err.Error(), "used before") {
+			_, err = v.VerifyRequest(r)
+			if !errors.Is(err, verify.ErrInvalid) || !strings.Contains(err.Error(), "used before") {
 				t.Errorf("%s again: got %v, want that it was used before", holder.alg, err)
 			}
 		}
@@ -83,6 +84,7 @@ func TestAProofThatIsNotForThisRequestIsRefused(t *testing.T) {
 	inBubble(t, newService(k), nil, func(t *testing.T, v *verify.Verifier) {
 		token := k.boundTo(holder)
 		proof := func(change with) string { return holder.proofOf(token, "GET", thingsURL, change) }
+		twice := strings.Replace(holder.proofClaims(token, "GET", thingsURL, nil), "{", `{"jti":"x",`, 1)
 		header := func(replaced ...string) string {
 			return holder.sign(strings.NewReplacer(replaced...).Replace(holder.proofHeader()),
 				holder.proofClaims(token, "GET", thingsURL, nil))
@@ -129,7 +131,7 @@ func TestAProofThatIsNotForThisRequestIsRefused(t *testing.T) {
 			"iat as text":               {proof(with{"iat": fmt.Sprint(now)})},
 			"for another access token":  {holder.proofOf(otherToken, "GET", thingsURL, nil)},
 			"for no access token":       {proof(with{"ath": nil})},
-			"a claim twice":             {holder.sign(holder.proofHeader(), strings.Replace(holder.proofClaims(token, "GET", thingsURL, nil), "{", `{"jti":"x",`, 1))},
+			"a claim twice":             {holder.sign(holder.proofHeader(), twice)},
 			"a member of the key twice": {header(`"kty":"EC"`, `"kty":"EC","kty":"EC"`)},
 		} {
 			got, err := v.VerifyRequest(withProof("GET", "/things", token, proofs...))
@@ -138,7 +140,8 @@ func TestAProofThatIsNotForThisRequestIsRefused(t *testing.T) {
 			}
 			response := serve(protected(v), withProof("GET", "/things", token, proofs...))
 			challenges := response.Header.Values("WWW-Authenticate")
-			if response.StatusCode != 401 || len(challenges) != 2 || !strings.Contains(challenges[1], `error="invalid_dpop_proof"`) {
+			if response.StatusCode != 401 || len(challenges) != 2 ||
+				!strings.Contains(challenges[1], `error="invalid_dpop_proof"`) {
 				t.Errorf("%s: got %d, %q", name, response.StatusCode, challenges)
 			}
 		}
@@ -157,13 +160,13 @@ func TestAProofOfARefusedRequestIsNotUsed(t *testing.T) {
 		strict := v.Require(2 * time.Second)
 		token := k.boundTo(holder)
 		s.cut()
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		r := withProof("GET", "/things", token, holder.proofOf(token, "GET", thingsURL, nil))
 		if _, err := strict.VerifyRequest(r); !errors.Is(err, verify.ErrStale) {
 			t.Fatalf("got %v, want ErrStale", err)
 		}
 		s.restore()
-		time.Sleep(30 * time.Second)
+		pass(30 * time.Second)
 		if _, err := strict.VerifyRequest(r); err != nil {
 			t.Errorf("again: %v", err)
 		}
@@ -192,12 +195,12 @@ func TestAProofServesOnceInItsWindow(t *testing.T) {
 			t.Errorf("the same jti of another key: %v", err)
 		}
 		for range 118 {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if err := use(holder, iat); !errors.Is(err, verify.ErrInvalid) || !strings.Contains(err.Error(), "used before") {
 				t.Fatalf("got %v, want that it was used before", err)
 			}
 		}
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		if err := use(holder, iat); !errors.Is(err, verify.ErrInvalid) || !strings.Contains(err.Error(), "iat") {
 			t.Errorf("after the window: got %v, want that iat is too old", err)
 		}
@@ -231,7 +234,8 @@ func TestTheURLOfAProof(t *testing.T) {
 		{"https://api.example", "http://evil.example/a", "http://evil.example/a", false},
 		{"https://api.example", "http://evil.example/a", "https://api.example/a", true},
 	} {
-		inBubble(t, newService(k), func(c *verify.Config) { c.PublicURL = tc.public }, func(t *testing.T, v *verify.Verifier) {
+		public := func(c *verify.Config) { c.PublicURL = tc.public }
+		inBubble(t, newService(k), public, func(t *testing.T, v *verify.Verifier) {
 			token := k.boundTo(holder)
 			r := withProof("GET", tc.target, token, holder.proofOf(token, "GET", tc.htu, nil))
 			r.Host = "evil.example"
@@ -251,7 +255,8 @@ func TestTheURLOfAProof(t *testing.T) {
 		}
 	})
 	inBubble(t, newService(k), func(c *verify.Config) {
-		c.PublicURL, c.RequestURL = "", func(r *http.Request) string { return "https://" + r.Header.Get("X-Host") + r.URL.Path }
+		c.PublicURL = ""
+		c.RequestURL = func(r *http.Request) string { return "https://" + r.Header.Get("X-Host") + r.URL.Path }
 	}, func(t *testing.T, v *verify.Verifier) {
 		token := k.boundTo(holder)
 		for host, want := range map[string]int{"b.example": 200, "c.example": 401, "": 401} {

@@ -95,7 +95,7 @@ func ExampleVerifier_Require() {
 	// 403 the scope write is required
 }
 
-// Echo takes the middleware as it is.
+// Echo takes the middleware unchanged.
 func ExampleVerifier_Middleware_echo() {
 	v, err := verify.New(context.Background(), verify.Config{
 		Issuer: "https://id.example/t/acme", Audience: "orders", APIKey: apiKey,
@@ -150,8 +150,8 @@ func ExampleVerifier_Bind() {
 	// verify: access token is revoked
 }
 
-// The types of gRPC that an interceptor needs: this package does not depend on google.golang.org/grpc. With it, they are
-// grpc.UnaryServerInfo and grpc.UnaryHandler; incoming is metadata.ValueFromIncomingContext, and the errors are
+// The types of gRPC that an interceptor needs: this package does not depend on google.golang.org/grpc. With it, they
+// are grpc.UnaryServerInfo and grpc.UnaryHandler; incoming is metadata.ValueFromIncomingContext, and the errors are
 // status.Error(codes.Unauthenticated, …) and status.Error(codes.Unavailable, …).
 type (
 	UnaryServerInfo struct{ FullMethod string }
@@ -177,7 +177,9 @@ func ExampleVerifier_Verify_grpc() {
 	}
 	defer v.Close()
 
-	interceptor := func(ctx context.Context, request any, _ *UnaryServerInfo, handler UnaryHandler) (any, error) {
+	interceptor := func(
+		ctx context.Context, request any, _ *UnaryServerInfo, handler UnaryHandler,
+	) (any, error) {
 		sent := incoming(ctx, "authorization")
 		if len(sent) != 1 || !strings.HasPrefix(sent[0], "Bearer ") {
 			return nil, errors.New("Unauthenticated: one access token is required")

@@ -18,7 +18,7 @@ func started(t testing.TB, s *service) *verify.Verifier {
 	t.Helper()
 	v := start(t, s, nil)
 	for !v.State().Ready {
-		time.Sleep(time.Millisecond) // The first view comes from another goroutine; only a stuck one is waited for in vain.
+		time.Sleep(time.Millisecond) // The first view comes from another goroutine. A test that is stuck times out.
 	}
 	return v
 }
@@ -57,8 +57,8 @@ func FuzzVerifyWhatIsSigned(f *testing.F) {
 	k := fixedKeys(f)["EdDSA"]
 	valid := payload(always)
 	for _, more := range []string{
-		"", `,"Sub":"root"`, `,"\u0073ub":"root"`, `,"x":[{"sub":"root"},"]}",{"a":"\\\""}]`, `,"cnf":{"jkt":"x"}`, `,"rsid":""`,
-		`,"nbf":1e400`, `,"x":"\ud800"`, `,"":{}`, `,"x":-0.0e-1 , "y" : null`,
+		"", `,"Sub":"root"`, `,"\u0073ub":"root"`, `,"x":[{"sub":"root"},"]}",{"a":"\\\""}]`, `,"cnf":{"jkt":"x"}`,
+		`,"rsid":""`, `,"nbf":1e400`, `,"x":"\ud800"`, `,"":{}`, `,"x":-0.0e-1 , "y" : null`,
 	} {
 		f.Add([]byte(k.header()), []byte(strings.TrimSuffix(valid, "}")+more+"}"))
 	}
@@ -83,7 +83,8 @@ func FuzzVerifyWhatIsSigned(f *testing.F) {
 				t.Errorf("%s is %q, and encoding/json reads %q in %q", name, value, want, claims)
 			}
 		}
-		if _, bound := c["cnf"]; bound || got.Issuer != issuer || got.Subject == "" || got.SessionID == "" ||
+		_, bound := c["cnf"]
+		if bound || got.Issuer != issuer || got.Subject == "" || got.SessionID == "" ||
 			time.Since(got.ExpiresAt) > time.Minute { // the leeway is half of it
 			t.Errorf("accepted %q", claims)
 		}
@@ -93,7 +94,7 @@ func FuzzVerifyWhatIsSigned(f *testing.F) {
 	})
 }
 
-// Whatever headers are sent, a request for which nobody proved possession is not accepted.
+// Whatever headers are sent, a request without proof of possession is not accepted.
 func FuzzVerifyRequest(f *testing.F) {
 	keys := fixedKeys(f)
 	k, holder := keys["EdDSA"], keys["ES256"]

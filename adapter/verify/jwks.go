@@ -27,15 +27,15 @@ import (
 const (
 	maxKeySet      = 1 << 20 // bytes
 	keysTimeout    = 10 * time.Second
-	keysWait       = 5 * time.Second  // of a verification, for a request that is under way
+	keysWait       = 2 * time.Second  // of a verification, for a request that is in progress
 	minKeysAge     = time.Minute      // until the set is read again, even if Cache-Control says less
 	maxKeysAge     = time.Hour        // and even if it says more
 	defaultKeysAge = 5 * time.Minute  // and if it says nothing
 	unknownKeyRate = 10 * time.Second // between two requests for the sake of an unknown kid
 
-	// lastingKeys is how long the last good set serves while the endpoint cannot be reached. It bounds how long a key that
-	// was withdrawn stays in use. Withdrawing a key is a step of its rotation, and its tokens expire by themselves; a key
-	// that must end sooner is a fact of the stream, and is refused whatever the set says.
+	// lastingKeys is how long the last good set serves while the endpoint cannot be reached. It bounds how long a key
+	// that was withdrawn stays in use. Withdrawing a key is a step of its rotation, and its tokens expire by
+	// themselves; a key that must end sooner is a fact of the stream, and is refused whatever the set says.
 	lastingKeys = 24 * time.Hour
 )
 
@@ -59,7 +59,7 @@ type keySet struct {
 	current atomic.Pointer[keys] // nil before the first
 
 	mu       sync.Mutex
-	reading  chan struct{} // closed when the next request has ended; nil if none is wanted
+	reading  chan struct{} // closed when the next request has ended; nil if none is required
 	lastRead time.Time     // when the last request ended
 	lastErr  error         // of the last request
 	wake     chan struct{}

@@ -16,15 +16,16 @@ const (
 	Stale     Result = "stale"
 )
 
-// Metrics receives what is worth counting. Its methods are called concurrently, from the goroutine of the decision: they
-// must not block. [Verifier.State] has the values that a gauge reads.
+// Metrics receives what is worth counting. Its methods are called concurrently, from the goroutine of the decision:
+// they must not block. [Verifier.State] has the values that a gauge reads.
 type Metrics interface {
 	// Decided is called once for each token or request that was verified.
 	Decided(Result)
-	// Viewed is called when the view became complete as of a later instant. The age is that of the view at this moment, and
-	// facts is the number of facts in it.
+	// Viewed is called when the view became complete as of a later instant. The age is that of the view at this
+	// moment, and facts is the number of facts in it.
 	Viewed(age time.Duration, facts int)
-	// FetchedKeys is called after each request for the signing keys. The error is nil if the set is known to be current.
+	// FetchedKeys is called after each request for the signing keys. The error is nil if the set is known to be
+	// current.
 	FetchedKeys(error)
 }
 

@@ -118,7 +118,8 @@ func NewContext(ctx context.Context, t *Token) context.Context {
 // Algorithms that a proof may be signed with, RFC 9449, section 7.1.
 const proofAlgorithms = es256 + " " + eddsa + " " + rs256 + " " + ps256
 
-// retryAfter is in seconds. A stream that was interrupted is back within a few seconds, and then clients come gradually.
+// retryAfter is in seconds. A stream that was interrupted is back within a few seconds, and then clients come
+// gradually.
 const retryAfter = "5"
 
 // refuse sends the response for err, which Verify or VerifyRequest returned.

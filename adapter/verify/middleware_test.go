@@ -78,7 +78,7 @@ func TestTheResponseToARefusedRequest(t *testing.T) {
 				failed(bearer, "invalid_request", "the Authorization header has no access token that can be read"), dpop}},
 			{"two in one", request("Bearer " + valid + ", Bearer " + valid), 400, "invalid_request", []string{
 				failed(bearer, "invalid_request", "the Authorization header has no access token that can be read"), dpop}},
-			{"no token of ours", request("Bearer abc"), 401, "invalid_token",
+			{"another token", request("Bearer abc"), 401, "invalid_token",
 				[]string{failed(bearer, "invalid_token", "not a JWS in compact form"), dpop}},
 			{"for another audience", request("Bearer " + k.token(with{"aud": "x"})), 401, "invalid_token",
 				[]string{failed(bearer, "invalid_token", "for another audience"), dpop}},
@@ -114,7 +114,7 @@ func TestTheResponseToARefusedRequest(t *testing.T) {
 			}
 		}
 		s.cut()
-		time.Sleep(61 * time.Second)
+		pass(61 * time.Second)
 		got := serve(protected(v), request("Bearer "+valid))
 		if got.StatusCode != 503 || got.Header.Get("Retry-After") != "5" || got.Header.Get("WWW-Authenticate") != "" {
 			t.Errorf("stale: got %d, %v", got.StatusCode, got.Header)
@@ -125,7 +125,7 @@ func TestTheResponseToARefusedRequest(t *testing.T) {
 	})
 }
 
-// A client would pursue DPoP in vain where the API does not support it. The audience is a caller's text in a header.
+// A client must not try DPoP where the API does not support it. The audience may hold any text, and is in a header.
 func TestTheChallengeOffersWhatTheAPISupports(t *testing.T) {
 	inBubble(t, newService(), func(c *verify.Config) {
 		c.PublicURL, c.Audience = "", "a\"b\\c\r\n\u00e9 d"

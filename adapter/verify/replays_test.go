@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The memory of proofs is bounded. What has no room in it is refused: a proof that is forgotten could be used again.
+// The memory of proofs is bounded. A proof without room in it is refused: one that is forgotten could be used again.
 func TestTheMemoryOfProofsIsBounded(t *testing.T) {
 	const most = 1200
 	now := time.Unix(1_800_000_000, 0)
@@ -37,7 +37,7 @@ func TestTheMemoryOfProofsIsBounded(t *testing.T) {
 	if err := s.use(proofAt(-2, last), last); err != nil || s.count != 1 || len(s.sets) != 1 {
 		t.Errorf("after the window: %v, %d proofs in %d sets, want 1 in 1", err, s.count, len(s.sets))
 	}
-	// What was forgotten is not accepted by a clock that is set back.
+	// A proof that was forgotten is not accepted by a clock that is set back.
 	if err := s.use(proofAt(1, now), now); !errors.Is(err, ErrInvalid) {
 		t.Errorf("with the clock set back: got %v, want ErrInvalid", err)
 	}

@@ -52,6 +52,7 @@ type service struct {
 	facts    []string
 	streams  map[*stream]bool
 	prover   *signingKey // signs proofs of freshness
+	redirect string      // the response to all requests, if it is not empty
 }
 
 type stream struct {
@@ -107,6 +108,10 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.requests = append(s.requests, r)
 	if s.down {
 		return nil, errors.New("connection refused")
+	}
+	if s.redirect != "" {
+		header := http.Header{"Location": {s.redirect}}
+		return &http.Response{StatusCode: http.StatusTemporaryRedirect, Header: header, Body: http.NoBody}, nil
 	}
 	if strings.HasSuffix(r.URL.Path, "/.well-known/jwks.json") {
 		response := &http.Response{StatusCode: s.status, Header: s.header.Clone()}
@@ -433,4 +438,10 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
+}
+
+// pass lets time pass in a bubble, and returns when nothing is left to do at that instant.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }

@@ -24,8 +24,8 @@ var (
 	ErrExpired = errors.New("verify: access token is expired")
 	// ErrRevoked: the token's session has ended, or its signing key has.
 	ErrRevoked = errors.New("verify: access token is revoked")
-	// ErrStale: the view of revocations is too old, or there is none yet, or the signing keys could not be read. It says
-	// nothing about the token: the same request may succeed later.
+	// ErrStale: the view of revocations is too old, or there is none yet, or the signing keys could not be read. It
+	// says nothing about the token: the same request may succeed later.
 	ErrStale = errors.New("verify: view of revocations is stale")
 	// ErrMissing: the request has no access token in an Authorization header.
 	ErrMissing = errors.New("verify: no access token")
@@ -33,14 +33,15 @@ var (
 	ErrMalformed = errors.New("verify: malformed credentials")
 )
 
-// OnStale is the policy for tokens that are valid but for the age of the view.
+// OnStale is the policy for tokens that are valid except for the age of the view.
 type OnStale int
 
 const (
 	// Refuse returns [ErrStale]. After an interruption of MaxAge nothing is accepted.
 	Refuse OnStale = iota
-	// AcceptUntilExpiry accepts a token until it expires, if it is not revoked as of the last view. It is for APIs whose
-	// availability matters more than a revocation during an outage. Before the first complete view it accepts nothing.
+	// AcceptUntilExpiry accepts a token until it expires, if it is not revoked as of the last view. It is for APIs
+	// whose availability matters more than a revocation during an outage. Before the first complete view it accepts
+	// nothing.
 	AcceptUntilExpiry
 )
 
@@ -56,12 +57,12 @@ type Config struct {
 	// FeedURL and KeysURL are the addresses of the revocation stream and of the JWK Set. If they are empty, they are
 	// Issuer + "/revocations" and Issuer + "/.well-known/jwks.json".
 	FeedURL, KeysURL string
-	// StateFile is a file, of this process alone, that keeps the view over a restart, so that the stream continues where it
-	// ended. It is optional: without it, the stream begins with every fact that matters.
+	// StateFile is a file, of this process alone, that keeps the view over a restart, so that the stream continues
+	// where it ended. It is optional: without it, the stream begins with every fact that matters.
 	StateFile string
 
-	// MaxAge is the age above which the view is stale; at least 2 s, and 60 s if it is zero. Without an interruption a view
-	// is about a second old. [Verifier.Require] sets it for a single route.
+	// MaxAge is the age above which the view is stale; at least 2 s, and 60 s if it is zero. Without an interruption
+	// a view is about a second old. [Verifier.Require] sets it for a single route.
 	MaxAge time.Duration
 	// OnStale is the policy while the view is stale.
 	OnStale OnStale
@@ -72,19 +73,19 @@ type Config struct {
 	// RequireProof makes the view stale unless the stream proves its freshness with signatures of the signing keys.
 	RequireProof bool
 
-	// PublicURL is the URL at which clients reach this API, without what their requests append, e.g. https://api.example.
-	// DPoP needs it or RequestURL: a client signs the URL of its request, and neither the Host header, which the sender of a
-	// stolen proof chooses, nor the address behind a proxy says what it is.
+	// PublicURL is the URL at which clients reach this API, without what their requests append, e.g.
+	// https://api.example. DPoP needs it or RequestURL: a client signs the URL of its request, and neither the Host
+	// header, which the sender of a stolen proof chooses, nor the address behind a proxy says what it is.
 	PublicURL string
-	// RequestURL returns the URL that the client used for a request. It is for an API whose URL is not PublicURL followed by
-	// the path of the request, such as one with several host names.
+	// RequestURL returns the URL that the client used for a request. It is for an API whose URL is not PublicURL
+	// followed by the path of the request, such as one with several host names.
 	RequestURL func(*http.Request) string
 
 	// Client makes the requests to the service. Its Timeout, which would end the stream, and its CheckRedirect are not
 	// used: a redirect is an error. It is a client of its own if it is nil.
 	Client *http.Client
-	// Log receives interruptions of the stream and failures to read the keys; never a token or a key. Nothing is logged if
-	// it is nil.
+	// Log receives interruptions of the stream and failures to read the keys; never a token or a key. Nothing is
+	// logged if it is nil.
 	Log *slog.Logger
 	// Metrics may be nil.
 	Metrics Metrics
@@ -229,14 +230,16 @@ type shared struct {
 }
 
 // New returns a Verifier. It makes no request itself and fails for a wrong configuration only: a service that cannot be
-// reached makes the view stale, see [ErrStale]. What it starts ends when ctx does, or after Close.
+// reached makes the view stale, see [ErrStale]. Its goroutines end when ctx does, or after Close.
 func New(ctx context.Context, c Config) (*Verifier, error) {
 	c, err := c.checked()
 	if err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	s := &shared{config: c, keys: newKeySet(c), cache: newCache(), proofs: newReplays(maxReplays), bound: newBindings(), stop: stop}
+	s := &shared{
+		config: c, keys: newKeySet(c), cache: newCache(), proofs: newReplays(maxReplays), bound: newBindings(), stop: stop,
+	}
 	s.feed = newFeed(c, s.keys)
 	v := &Verifier{s, c.MaxAge}
 	for _, run := range []func(context.Context){s.keys.run, s.feed.run, s.watch} {
@@ -246,7 +249,7 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 }
 
 // Close stops what New started, and returns when it has ended and the state file, if any, is written. Contexts of Bind
-// are cancelled. The view grows old from then on.
+// are cancelled. The view grows old afterwards.
 func (v *Verifier) Close() {
 	v.stop()
 	v.running.Wait()
@@ -268,7 +271,8 @@ type State struct {
 	Ready bool
 	// Tenant is the tenant that the stream names; empty before the first response.
 	Tenant string
-	// Complete reports whether there is a view: false before the first one, and while there are more than MaxFacts facts.
+	// Complete reports whether there is a view: false before the first one, and while there are more than MaxFacts
+	// facts.
 	Complete bool
 	// AsOf is the instant as of which the view is complete, and Age is its age. Both are zero if Complete is false.
 	AsOf time.Time
@@ -310,7 +314,8 @@ type Token struct {
 	ExpiresAt     time.Time
 	// Claims is the whole payload, a JSON object.
 	Claims json.RawMessage
-	// AsOf is the instant as of which the view was complete that the token was checked against. It has a monotonic reading.
+	// AsOf is the instant as of which the view was complete that the token was checked against. It has a monotonic
+	// reading.
 	AsOf time.Time
 
 	subject subject
@@ -327,8 +332,8 @@ func (t *Token) HasRole(role string) bool { return slices.Contains(t.Roles, role
 
 // Verify verifies an access token that was presented as a bearer token. It refuses one that is bound to a key (cnf).
 //
-// It makes no request, with one exception: for a key id that is not in the key set it waits for one request for the set,
-// at most once in 10 s. The errors are ErrInvalid, ErrExpired, ErrRevoked and ErrStale, in this order.
+// It makes no request, with one exception: for a key id that is not in the key set it waits for one request for the
+// set, at most once in 10 s. The errors are ErrInvalid, ErrExpired, ErrRevoked and ErrStale, in this order.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Token, error) {
 	t, err := v.authenticate(ctx, token)
 	if err == nil && t.jkt != "" {
@@ -348,8 +353,8 @@ func (v *Verifier) decide(t *Token) (err error) {
 
 // check checks t against the view, and returns the instant as of which the view is complete.
 //
-// The age is read before the instant, and the instant before the facts: each may become newer in between, but not older.
-// So the facts that t is checked against are complete as of that instant at least.
+// The age is read before the instant, and the instant before the facts: each may become newer in between, but not
+// older. So the facts that t is checked against are complete as of that instant at least.
 func (v *Verifier) check(t *Token, now time.Time) (asOf time.Time, err error) {
 	age, hasAge := v.feed.age(now)
 	asOf, complete := v.feed.asOf()
@@ -398,8 +403,8 @@ func resultOf(err error) Result {
 	return Accepted
 }
 
-// refusal is an error of one of the kinds above with a reason. The reason is text of this package: it may be sent to the
-// client, and holds nothing that the client sent.
+// refusal is an error of one of the kinds above with a reason. The reason is text of this package: it may be sent to
+// the client, and holds nothing that the client sent.
 type refusal struct {
 	kind   error
 	code   string // the error code of RFC 6750, section 3.1, or RFC 9449, section 12.2

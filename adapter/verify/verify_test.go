@@ -168,7 +168,8 @@ func TestAVerifiedTokenHasItsClaims(t *testing.T) {
 			ApplicationID: audience, Roles: []string{"admin"}, Scopes: []string{"read", "write"}, ID: "id-1",
 			IssuedAt: before, ExpiresAt: before.Add(5 * time.Minute), Claims: []byte(text), AsOf: got.AsOf,
 		}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(verify.Token{}), cmpopts.EquateApproxTime(time.Second)); diff != "" {
+		roughly := cmp.Options{cmpopts.IgnoreUnexported(verify.Token{}), cmpopts.EquateApproxTime(time.Second)}
+		if diff := cmp.Diff(want, got, roughly); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 		if age := before.Sub(got.AsOf); age < 0 || age > time.Second {
@@ -243,7 +244,7 @@ func TestAStaleViewRefuses(t *testing.T) {
 	})
 }
 
-// What is known stays known: a stale view refuses what it knows to be revoked, and an expired token, for good.
+// Facts do not age: a stale view refuses the tokens that it knows to be revoked, and expired ones, for good.
 func TestAStaleViewStillRefusesForGood(t *testing.T) {
 	key := testKeys()["ES256"]
 	for policy, want := range map[verify.OnStale]error{verify.Refuse: verify.ErrStale, verify.AcceptUntilExpiry: nil} {
@@ -425,7 +426,7 @@ func TestRequireProofNeedsAKeyThatHasNotEnded(t *testing.T) {
 	inBubble(t, unproved, func(c *verify.Config) { c.RequireProof = true }, func(t *testing.T, v *verify.Verifier) {
 		time.Sleep(time.Minute)
 		if _, err := v.Verify(t.Context(), key.token(nil)); !errors.Is(err, verify.ErrStale) {
-			t.Errorf("without a proof: got %v, want ErrStale", err)
+			t.Errorf("no proof: got %v, want ErrStale", err)
 		}
 	})
 }
@@ -486,5 +487,25 @@ func TestNoAcceptanceWithAViewOfAfterTheRevocation(t *testing.T) {
 	running.Wait()
 	if accepted.Load() == 0 {
 		t.Error("nothing was accepted before")
+	}
+}
+
+// A redirect would take the API key, or the trust in the keys, to another place.
+func TestARedirectIsNotFollowed(t *testing.T) {
+	for _, to := range []string{"https://evil.example/", "https://evil.id.example/", "http://id.example/", issuer + "/other"} {
+		s := newService(testKeys()["ES256"])
+		s.redirect = to
+		inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
+			time.Sleep(time.Minute)
+			if len(s.requests) < 4 {
+				t.Errorf("%d requests", len(s.requests))
+			}
+			for _, r := range s.requests {
+				if u := r.URL.String(); u != issuer+"/.well-known/jwks.json" && r.URL.Path != "/t/acme/revocations" ||
+					!strings.HasPrefix(u, issuer+"/") {
+					t.Errorf("a request to %s", u)
+				}
+			}
+		})
 	}
 }
