@@ -160,6 +160,7 @@ func TestAHeaderDoesNotChooseHowItIsVerified(t *testing.T) {
 			header := func(format string, args ...any) string {
 				return fmt.Sprintf(strings.ReplaceAll(format, "KID", k.kid), args...)
 			}
+			own := strings.NewReplacer("KID", k.kid, "ALG", k.alg).Replace
 			_, rest, _ := strings.Cut(k.token(nil), ".")
 			signature := rest[strings.IndexByte(rest, '.')+1:]
 			body := encode([]byte(payload(nil)))
@@ -207,15 +208,14 @@ func TestAHeaderDoesNotChooseHowItIsVerified(t *testing.T) {
 				`{"alg":"ALG","kid":"KID","typ":"at+jwt"}{}`, `[{"alg":"ALG","kid":"KID","typ":"at+jwt"}]`, `"alg"`, `null`, ` `,
 				"{\"alg\":\"ALG\",\"kid\":\"KID\",\"typ\":\"at+jwt\",\"x\":\"\xff\"}",
 			} {
-				refused(t, v, h, k.sign(strings.ReplaceAll(header("%s", h), "ALG", k.alg), payload(nil)))
+				refused(t, v, h, k.sign(own(h), payload(nil)))
 			}
 			for _, h := range []string{
 				`{"alg":"ALG","kid":"KID","typ":"AT+JWT"}`, `{"alg":"ALG","kid":"KID","typ":"Application/at+jwt"}`,
 				`{"alg":"ALG","kid":"KID","typ":"jwt","jku":"https://evil.example/k","x":{"kid":"other","a":[1,"]}"]}}`,
 				" {\t\"typ\" :\r\n\"at+jwt\" , \"alg\":\"ALG\",\"\\u006bid\":\"KID\"} ",
 			} {
-				token := k.sign(strings.ReplaceAll(header("%s", strings.ReplaceAll(h, "KID", k.kid)), "ALG", k.alg), payload(nil))
-				if _, err := v.Verify(t.Context(), token); err != nil {
+				if _, err := v.Verify(t.Context(), k.sign(own(h), payload(nil))); err != nil {
 					t.Errorf("%s: %v", h, err)
 				}
 			}
