@@ -35,7 +35,7 @@ import (
 const (
 	issuer   = "https://id.example/t/acme"
 	audience = "orders"
-	apiKey   = "ak_the-secret-of-this-test"
+	apiKey   = "ak_the-secret-of-the-tests-of-this-package"
 	session  = "0197a2b3-4c5d-766e-877f-8091a2b3c4d5"
 	other    = "0197a2b3-4c5d-766e-877f-8091a2b3c4d6"
 )
