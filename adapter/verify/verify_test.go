@@ -493,7 +493,9 @@ func TestNoAcceptanceWithAViewOfAfterTheRevocation(t *testing.T) {
 
 // A redirect would take the API key, or the trust in the keys, to another place.
 func TestARedirectIsNotFollowed(t *testing.T) {
-	for _, to := range []string{"https://evil.example/", "https://evil.id.example/", "http://id.example/", issuer + "/other"} {
+	for _, to := range []string{
+		"https://evil.example/", "https://evil.id.example/", "http://id.example/", issuer + "/other",
+	} {
 		s := newService(testKeys()["ES256"])
 		s.redirect = to
 		inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
