@@ -535,7 +535,7 @@ func (c *connection) do(ctx context.Context) error {
 		case err == io.EOF && c.last != nil && c.polling:
 			return errNoProof
 		case err == io.EOF:
-			return io.ErrUnexpectedEOF
+			return cause(ctx, io.ErrUnexpectedEOF)
 		case err != nil:
 			return cause(ctx, err)
 		}
