@@ -371,7 +371,8 @@ func BenchmarkRestart(b *testing.B) {
 	}
 	f := newFeed(c, newKeySet(c))
 	fill(b, f.facts, 1_200_000, 0)
-	f.tenant, f.keep = "acme", 20*time.Minute
+	f.tenant.Store(new("acme"))
+	f.keep = 20 * time.Minute
 	f.cursor.Store(1)
 	f.fresh.Store(&freshness{})
 	began := time.Now()
