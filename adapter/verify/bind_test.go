@@ -31,7 +31,7 @@ func TestABindingEndsWithItsSession(t *testing.T) {
 		defer stopChild()
 		others, stopOthers := v.Bind(t.Context(), k.token(with{"sid": other}))
 		defer stopOthers()
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		for name, ctx := range map[string]context.Context{"mine": mine, "the child": child, "another": others} {
 			if err := cause(ctx); err != nil {
 				t.Fatalf("%s ended: %v", name, err)
@@ -58,11 +58,11 @@ func TestABindingEndsWhenItsTokenExpires(t *testing.T) {
 	inBubble(t, newService(k), nil, func(t *testing.T, v *verify.Verifier) {
 		ctx, stop := v.Bind(t.Context(), k.token(with{"exp": time.Now().Add(time.Minute).Unix()}))
 		defer stop()
-		time.Sleep(89 * time.Second) // with the leeway of 30 s
+		pass(89 * time.Second) // with the leeway of 30 s
 		if err := cause(ctx); err != nil {
 			t.Errorf("before: %v", err)
 		}
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		if err := cause(ctx); !errors.Is(err, verify.ErrExpired) {
 			t.Errorf("after: got %v, want ErrExpired", err)
 		}
@@ -80,19 +80,19 @@ func TestABindingEndsWhenTheViewStaysStale(t *testing.T) {
 		strict, stopStrict := v.Require(5*time.Second).Bind(t.Context(), token)
 		defer stopStrict()
 		s.cut()
-		time.Sleep(4 * time.Second)
+		pass(4 * time.Second)
 		if err := cause(strict); err != nil {
 			t.Errorf("strict, after 4 s: %v", err)
 		}
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		if err := cause(strict); !errors.Is(err, verify.ErrStale) {
 			t.Errorf("strict, after 6 s: got %v, want ErrStale", err)
 		}
-		time.Sleep(52 * time.Second)
+		pass(52 * time.Second)
 		if err := cause(loose); err != nil {
 			t.Errorf("after 58 s: %v", err)
 		}
-		time.Sleep(4 * time.Second)
+		pass(4 * time.Second)
 		if err := cause(loose); !errors.Is(err, verify.ErrStale) {
 			t.Errorf("after 62 s: got %v, want ErrStale", err)
 		}
@@ -169,7 +169,7 @@ func TestBindBehindTheMiddleware(t *testing.T) {
 	s := newService(k)
 	inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
 		another := start(t, newService(k), func(c *verify.Config) { c.Audience = "other" })
-		time.Sleep(time.Second)
+		pass(time.Second)
 		token := k.boundTo(holder)
 		h := v.Require(2 * time.Second).Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ctx, stop := v.Bind(r.Context(), token)

@@ -160,13 +160,13 @@ func TestAProofOfARefusedRequestIsNotUsed(t *testing.T) {
 		strict := v.Require(2 * time.Second)
 		token := k.boundTo(holder)
 		s.cut()
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		r := withProof("GET", "/things", token, holder.proofOf(token, "GET", thingsURL, nil))
 		if _, err := strict.VerifyRequest(r); !errors.Is(err, verify.ErrStale) {
 			t.Fatalf("got %v, want ErrStale", err)
 		}
 		s.restore()
-		time.Sleep(30 * time.Second)
+		pass(30 * time.Second)
 		if _, err := strict.VerifyRequest(r); err != nil {
 			t.Errorf("again: %v", err)
 		}
@@ -195,12 +195,12 @@ func TestAProofServesOnceInItsWindow(t *testing.T) {
 			t.Errorf("the same jti of another key: %v", err)
 		}
 		for range 118 {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if err := use(holder, iat); !errors.Is(err, verify.ErrInvalid) || !strings.Contains(err.Error(), "used before") {
 				t.Fatalf("got %v, want that it was used before", err)
 			}
 		}
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		if err := use(holder, iat); !errors.Is(err, verify.ErrInvalid) || !strings.Contains(err.Error(), "iat") {
 			t.Errorf("after the window: got %v, want that iat is too old", err)
 		}

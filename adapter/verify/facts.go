@@ -76,7 +76,8 @@ func (t *table) ended(kid string) bool {
 // first receipt: the session was revoked before.
 func (t *table) addSession(id [16]byte, at minute) (added bool, err error) {
 	s := t.sessions.Load()
-	if s.has(&id) {
+	slot, known := s.find(&id)
+	if known {
 		return false, nil
 	}
 	if !t.room() {
@@ -84,9 +85,10 @@ func (t *table) addSession(id [16]byte, at minute) (added bool, err error) {
 	}
 	if s.full() {
 		s = s.rebuilt(s.count+1, func(minute) bool { return true })
+		slot, _ = s.find(&id)
 		t.sessions.Store(s)
 	}
-	s.add(&id, at)
+	s.put(slot, &id, at)
 	t.count.Add(1)
 	return true, nil
 }
@@ -209,34 +211,34 @@ func (s *sessionSet) start(id *[16]byte) int {
 }
 
 func (s *sessionSet) has(id *[16]byte) bool {
+	_, found := s.find(id)
+	return found
+}
+
+// find returns the slot of id and true, or the slot that is free for it and false.
+func (s *sessionSet) find(id *[16]byte) (slot int, found bool) {
 	rest, last := binary.NativeEndian.Uint64(id[:8]), binary.NativeEndian.Uint64(id[8:])
-	for i := s.start(id); ; {
-		switch s.taken[i].Load() {
+	for slot = s.start(id); ; {
+		switch s.taken[slot].Load() {
 		case 0:
-			return false
+			return slot, false
 		case last:
-			if s.rest[i] == rest {
-				return true
+			if s.rest[slot] == rest {
+				return slot, true
 			}
 		}
-		if i++; i == len(s.taken) {
-			i = 0
+		if slot++; slot == len(s.taken) {
+			slot = 0
 		}
 	}
 }
 
 func (s *sessionSet) full() bool { return s.count*fullDenominator >= len(s.taken)*fullNumerator }
 
-// add adds id, which the set does not hold and has a slot for.
-func (s *sessionSet) add(id *[16]byte, at minute) {
-	i := s.start(id)
-	for s.taken[i].Load() != 0 {
-		if i++; i == len(s.taken) {
-			i = 0
-		}
-	}
-	s.rest[i], s.at[i] = binary.NativeEndian.Uint64(id[:8]), at
-	s.taken[i].Store(binary.NativeEndian.Uint64(id[8:]))
+// put stores id in the slot that is free for it.
+func (s *sessionSet) put(slot int, id *[16]byte, at minute) {
+	s.rest[slot], s.at[slot] = binary.NativeEndian.Uint64(id[:8]), at
+	s.taken[slot].Store(binary.NativeEndian.Uint64(id[8:]))
 	s.count++
 }
 
@@ -266,7 +268,8 @@ func (s *sessionSet) rebuilt(count int, keep func(minute) bool) *sessionSet {
 	n := newSessionSet(s.seed, count)
 	s.each(func(id [16]byte, at minute) {
 		if keep(at) {
-			n.add(&id, at)
+			slot, _ := n.find(&id)
+			n.put(slot, &id, at)
 		}
 	})
 	return n

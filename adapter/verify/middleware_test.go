@@ -114,7 +114,7 @@ func TestTheResponseToARefusedRequest(t *testing.T) {
 			}
 		}
 		s.cut()
-		time.Sleep(61 * time.Second) // in a bubble
+		pass(61 * time.Second)
 		got := serve(protected(v), request("Bearer "+valid))
 		if got.StatusCode != 503 || got.Header.Get("Retry-After") != "5" || got.Header.Get("WWW-Authenticate") != "" {
 			t.Errorf("stale: got %d, %v", got.StatusCode, got.Header)

@@ -35,7 +35,7 @@ import (
 const (
 	issuer   = "https://id.example/t/acme"
 	audience = "orders"
-	apiKey   = "ak_the-secret-of-this-test"
+	apiKey   = "ak_the-secret-of-the-tests-of-this-package"
 	session  = "0197a2b3-4c5d-766e-877f-8091a2b3c4d5"
 	other    = "0197a2b3-4c5d-766e-877f-8091a2b3c4d6"
 )
@@ -438,4 +438,10 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
+}
+
+// pass lets time pass in a bubble, and returns when nothing is left to do at that instant.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }

@@ -2,8 +2,8 @@ package verify
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -258,11 +258,11 @@ func (f *feed) readState(file io.Reader, size int64) (h stateHeader, facts *tabl
 
 // checkSum reads the last bytes of a file.
 func checkSum(file io.Reader, sum hash.Hash) error {
-	want := make([]byte, sha256.Size)
-	if _, err := io.ReadFull(file, want); err != nil {
+	var want [sha256.Size]byte
+	if _, err := io.ReadFull(file, want[:]); err != nil {
 		return err
 	}
-	if !bytes.Equal(sum.Sum(nil), want) {
+	if subtle.ConstantTimeCompare(sum.Sum(nil), want[:]) != 1 {
 		return errors.New("it is damaged: wrong checksum")
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -132,6 +133,12 @@ func streamClient(c *http.Client) (*http.Client, *http.Transport) {
 	transport = transport.Clone()
 	transport.Protocols = new(http.Protocols)
 	transport.Protocols.SetHTTP1(true)
+	// A transport that was used with HTTP/2 has "h2" in here, and its clone would offer it all the same.
+	if transport.TLSClientConfig == nil {
+		transport.TLSClientConfig = &tls.Config{}
+	}
+	transport.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	transport.TLSNextProto = nil
 	transport.ResponseHeaderTimeout = 0 // a long poll takes its time
 	client.Transport = transport
 	return &client, transport
@@ -528,7 +535,7 @@ func (c *connection) do(ctx context.Context) error {
 		case err == io.EOF && c.last != nil && c.polling:
 			return errNoProof
 		case err == io.EOF:
-			return io.ErrUnexpectedEOF
+			return cause(ctx, io.ErrUnexpectedEOF)
 		case err != nil:
 			return cause(ctx, err)
 		}

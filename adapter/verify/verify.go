@@ -346,31 +346,50 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Token, error) {
 }
 
 // decide checks t against the view and sets its AsOf.
-func (v *Verifier) decide(t *Token) (err error) {
-	t.AsOf, err = v.check(t, time.Now())
-	return err
+func (v *Verifier) decide(t *Token) error {
+	now := v.look()
+	if err := v.check(t, now); err != nil {
+		return err
+	}
+	t.AsOf = now.asOf
+	return nil
 }
 
-// check checks t against the view, and returns the instant as of which the view is complete.
+// view is how fresh the facts are at an instant.
+type view struct {
+	at, asOf time.Time
+	age      time.Duration
+	complete bool
+}
+
+// look returns the view, against which the facts are checked afterwards.
 //
 // The age is read before the instant, and the instant before the facts: each may become newer in between, but not
-// older. So the facts that t is checked against are complete as of that instant at least.
-func (v *Verifier) check(t *Token, now time.Time) (asOf time.Time, err error) {
-	age, hasAge := v.feed.age(now)
-	asOf, complete := v.feed.asOf()
+// older. So what is checked against the facts is checked as of asOf at least.
+func (s *shared) look() view {
+	now := view{at: time.Now()}
+	var hasAge, hasInstant bool
+	now.age, hasAge = s.feed.age(now.at)
+	now.asOf, hasInstant = s.feed.asOf()
+	now.complete = hasAge && hasInstant
+	return now
+}
+
+// check returns why t is refused, nil if it is not.
+func (v *Verifier) check(t *Token, now view) error {
 	switch {
-	case v.expired(t, now):
-		return time.Time{}, ErrExpired
+	case v.expired(t, now.at):
+		return ErrExpired
 	case v.feed.revoked(&t.subject):
-		return time.Time{}, ErrRevoked
-	case !hasAge || !complete:
-		return time.Time{}, fmt.Errorf("%w: there is no complete one yet", ErrStale)
+		return ErrRevoked
+	case !now.complete:
+		return fmt.Errorf("%w: there is no complete one yet", ErrStale)
 	case t.TenantID != *v.feed.tenant.Load():
-		return time.Time{}, invalid("of another tenant than the revocation stream")
-	case age > v.maxAge && v.config.OnStale == Refuse:
-		return time.Time{}, fmt.Errorf("%w: it is %v old", ErrStale, age.Round(time.Millisecond))
+		return invalid("of another tenant than the revocation stream")
+	case now.age > v.maxAge && v.config.OnStale == Refuse:
+		return fmt.Errorf("%w: it is %v old", ErrStale, now.age.Round(time.Millisecond))
 	}
-	return asOf, nil
+	return nil
 }
 
 func (v *Verifier) expired(t *Token, now time.Time) bool {

@@ -39,6 +39,7 @@ func TestNewFailsForAWrongConfigurationOnly(t *testing.T) {
 		{"no URL", func(c *verify.Config) { c.Issuer = "acme" }, []string{"Config.Issuer", "absolute URL"}},
 		{"a password", func(c *verify.Config) { c.Issuer = "https://a:b@id.example/t/acme" },
 			[]string{"Config.Issuer", "user information"}},
+		{"a query", func(c *verify.Config) { c.Issuer = issuer + "?" }, []string{"Config.Issuer", "query"}},
 		{"a fragment", func(c *verify.Config) { c.Issuer = issuer + "#" }, []string{"Config.Issuer", "fragment"}},
 		{"a feed of http", func(c *verify.Config) { c.FeedURL = "http://id.example/r" }, []string{"Config.FeedURL", "https"}},
 		{"keys of http", func(c *verify.Config) { c.KeysURL = "http://id.example/k" }, []string{"Config.KeysURL", "https"}},
@@ -492,7 +493,9 @@ func TestNoAcceptanceWithAViewOfAfterTheRevocation(t *testing.T) {
 
 // A redirect would take the API key, or the trust in the keys, to another place.
 func TestARedirectIsNotFollowed(t *testing.T) {
-	for _, to := range []string{"https://evil.example/", "https://evil.id.example/", "http://id.example/", issuer + "/other"} {
+	for _, to := range []string{
+		"https://evil.example/", "https://evil.id.example/", "http://id.example/", issuer + "/other",
+	} {
 		s := newService(testKeys()["ES256"])
 		s.redirect = to
 		inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
