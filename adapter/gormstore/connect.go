@@ -47,9 +47,21 @@ var sessionSettings = map[string]string{
 	// Each statement is planned once a connection, not at each call, and uses indexes even while tables are so small
 	// that reading them whole looks cheaper: they may grow much before it is planned again. The few statements without
 	// an index then look expensive enough to be compiled, hence no JIT.
-	"plan_cache_mode": "force_generic_plan",
-	"enable_seqscan":  "off",
-	"jit":             "off",
+	//
+	// Each reads few rows, one by one. Bitmaps, and joins that hash or merge, are for statements that read many: with
+	// statistics of a moment at which one user had most rows, a login would hash all refresh tokens, and read all index
+	// entries of rows that have ended, which a bitmap does not mark.
+	"plan_cache_mode":   "force_generic_plan",
+	"enable_seqscan":    "off",
+	"enable_bitmapscan": "off",
+	"enable_hashjoin":   "off",
+	"enable_mergejoin":  "off",
+	"jit":               "off",
+}
+
+// plannerSettings are those that decide how a statement is planned.
+var plannerSettings = []string{
+	"plan_cache_mode", "enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit",
 }
 
 // verifiedSettings are those that a promise depends on. A pooler may ignore them, so each connection is asked for them:

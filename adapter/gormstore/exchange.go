@@ -15,7 +15,8 @@ import (
 // The conditions of an active refresh token, shared by all statements. They name the table and not an alias,
 // because SQLite knows no alias in RETURNING.
 const (
-	ofApplication = `a.tenant_id = refresh_tokens.tenant_id AND a.id = refresh_tokens.application_id`
+	// ofApplication leads from a refresh token to its application, and not back: see tenantIs.
+	ofApplication = `a.tenant_id = refresh_tokens.tenant_id || '' AND a.id = refresh_tokens.application_id`
 
 	covering = `m.tenant_id = refresh_tokens.tenant_id` +
 		` AND m.application_id IN ('', refresh_tokens.application_id) AND m.user_id IN ('', refresh_tokens.user_id)`
@@ -242,9 +243,8 @@ func (s *Store) advanceInTransaction(ctx context.Context, batch []*exchange) err
 var insert = `
 INSERT INTO refresh_tokens (` + columns("", tokenColumns) + `)
 SELECT ` + placeholders(len(tokenColumns)-2) + `, COALESCE((
-  SELECT max(o.ordinal) FROM refresh_tokens AS o
-  WHERE o.tenant_id = $9 AND o.application_id = $10 AND o.user_id = $11 AND o.revoked_at = 0
-    AND o.ordinal > 0), 0) + 1, t.epoch
+  SELECT refresh_tokens.ordinal FROM refresh_tokens WHERE ` + limited("$9", "$10", "$11") + `
+  ORDER BY ` + byOrdinal("DESC") + ` LIMIT 1), 0) + 1, t.epoch
 FROM tenants AS t JOIN applications AS a ON a.tenant_id = t.id
 WHERE t.id = $9 AND a.id = $10 AND a.active = 1
 RETURNING ordinal, issued_epoch`

@@ -336,13 +336,70 @@ func login(t *testing.T, s *gormstore.Store) domain.RefreshToken {
 	return token
 }
 
-// The rows that a limit has ended stay until they are purged. If a login read them, the service would get slower with
-// each login of a user. The result must not depend on PostgreSQL's statistics.
-func TestPostgresALoginReadsNoRevokedRow(t *testing.T) {
+// moment is a state of PostgreSQL's statistics, and how a table of many refresh tokens came to it.
+type moment struct {
+	name  string
+	steps []string
+}
+
+// moments are states in which a user has thousands of logins, which a limit has ended. None depends on autovacuum.
+func moments() []moment {
+	const (
+		manyLogins = 5_000
+		analyse    = `ANALYZE refresh_tokens`
+		vacuum     = `VACUUM refresh_tokens`
+		revoke     = `UPDATE refresh_tokens SET revoked_at = 1, revoked_reason = 'limit'`
+		revokeHalf = revoke + ` WHERE ordinal % 2 = 0`
+		ofMany     = `UPDATE refresh_tokens SET user_id = 'user ' || ordinal WHERE ordinal > 1`
+		ofTenants  = `UPDATE refresh_tokens SET tenant_id = 'tenant ' || ordinal WHERE ordinal > 1`
+	)
+	columns := strings.Join(gormstore.TokenColumns, ", ")
+	fill := func(from, to int) string {
+		return `INSERT INTO refresh_tokens (` + columns + `) SELECT ` + strings.NewReplacer("id, generation",
+			"decode(lpad(to_hex(n.n), 32, '0'), 'hex'), generation", "ordinal", "n.n").Replace(columns) +
+			fmt.Sprintf(` FROM (SELECT * FROM refresh_tokens WHERE ordinal = 1) AS one, generate_series(%d, %d) AS n (n)`,
+				from, to)
+	}
+	fifty, rest, all := fill(2, 50), fill(51, manyLogins), fill(2, manyLogins)
+	return []moment{
+		{"never analysed", []string{all, revoke}},
+		{"never analysed, vacuumed when new", []string{vacuum, all, revoke}},
+		{"never analysed, vacuumed at the end", []string{all, revoke, vacuum}},
+		{"analysed with fifty", []string{fifty, analyse, rest, revoke}},
+		{"analysed with fifty users", []string{fifty, ofMany, analyse, rest, revoke}},
+		{"analysed with fifty tenants", []string{fifty, ofTenants, analyse, rest, revoke}},
+		{"analysed before the limit", []string{all, analyse, revoke}},
+		{"analysed before the limit, vacuumed after it", []string{all, analyse, revoke, vacuum}},
+		{"analysed in the middle", []string{all, revokeHalf, analyse, revoke}},
+		{"analysed after the limit", []string{all, revoke, analyse}},
+		{"analysed and vacuumed after the limit", []string{all, revoke, vacuum, analyse}},
+		{"analysed with many users", []string{all, ofMany, analyse, revoke}},
+	}
+}
+
+// in returns a new database in that state, with one login of machine before.
+func (m moment) in(t *testing.T) (database, *gormstore.Store) {
+	t.Helper()
 	d := onPostgres(t)
-	s, db := d.migrated(t, gormstore.Options{}), d.raw(t)
-	machine(t, s, d)
-	readsFew(t, d, s, db)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	executeOn(t, d, `ALTER TABLE refresh_tokens SET (autovacuum_enabled = false)`, 0)
+	must(s.Insert(t.Context(), newToken(t, "machine")))(t)
+	db := d.raw(t)
+	defer db.Close()
+	execute(t, db, m.steps...)
+	return d, s
+}
+
+// The rows that a limit has ended stay until they are purged. If a login read them, the service would get slower with
+// each login of a user. The result must not depend on PostgreSQL's statistics: on the moment of the last ANALYZE.
+func TestPostgresALoginReadsNoRevokedRow(t *testing.T) {
+	for _, m := range moments() {
+		t.Run(m.name, func(t *testing.T) {
+			d, s := m.in(t)
+			readsFew(t, d, s, d.raw(t))
+		})
+	}
 }
 
 // readsFew checks that a login reads few rows of refresh_tokens, and few entries of its indexes. It closes s.

@@ -83,8 +83,8 @@ func (e *exchange) Finish(t domain.RefreshToken, p domain.Policy) { e.Answer(t, 
 // Answer sets the result of an exchange that runs by itself.
 func (e *exchange) Answer(t domain.RefreshToken, p domain.Policy) { e.token, e.policy = t, p }
 
-// SessionSettings are the settings that the statements rely on.
-var SessionSettings = sessionSettings
+// SessionSettings are the settings that the statements rely on, and PlannerSettings those that decide their plans.
+var SessionSettings, PlannerSettings = sessionSettings, plannerSettings
 
 // ChangedColumns and ChangedValues are the columns that a change compares and writes, and their values.
 var (

@@ -112,8 +112,18 @@ func (l listed) wherePostgres(owner int) string {
 	case ofOneApplication:
 		return fmt.Sprintf(`tenant_id || '/' || application_id = $1::text || '/' || $%d::text AND id < $4`, owner)
 	default:
-		return fmt.Sprintf(`tenant_id = $1 AND user_id = $%d AND id < $4`, owner)
+		return fmt.Sprintf(`tenant_id = $1 AND user_id >= $%d AND (user_id, id) < ($%[1]d, $4)`, owner)
 	}
+}
+
+// newestFirst is the order of the rows that wherePostgres selects, where of names the table. For a user it is written so
+// that only the index of users has it: PostgreSQL does not know that they have one user. By id alone it would read all
+// rows by the primary key where the statistics know few users.
+func (l listed) newestFirst(of string) string {
+	if l == ofUser {
+		return of + `user_id DESC, ` + of + `id DESC`
+	}
+	return of + `id DESC`
 }
 
 // indexSQLite is named in each statement: otherwise SQLite takes the index of the tenant for an application, because it
@@ -169,23 +179,23 @@ func (l listed) listPostgres() string {
 	return `
 SELECT ` + sessionColumns + `, n, COALESCE(upto, 0), CASE WHEN size IS NULL THEN 0 ELSE 1 END
 FROM (
-  SELECT id, size, row_number() OVER page AS n, sum(size) OVER page AS upto
+  SELECT id, user_id, size, row_number() OVER page AS n, sum(size) OVER page AS upto
   FROM (
-    SELECT id, CASE WHEN ` + l.selected(8) + ` THEN bytes END AS size
+    SELECT id, user_id, CASE WHEN ` + l.selected(8) + ` THEN bytes END AS size
     FROM (
       SELECT ` + lookedAtColumns + `, ` + storedBytes + ` AS bytes
       FROM refresh_tokens
       WHERE ` + l.wherePostgres(8) + `
-      ORDER BY id DESC LIMIT $5
+      ORDER BY ` + l.newestFirst("") + ` LIMIT $5
     ) AS refresh_tokens
-    ORDER BY id DESC OFFSET 0
+    ORDER BY ` + l.newestFirst("") + ` OFFSET 0
   ) AS measured
-  WINDOW page AS (ORDER BY id DESC ROWS UNBOUNDED PRECEDING)
+  WINDOW page AS (ORDER BY ` + l.newestFirst("") + ` ROWS UNBOUNDED PRECEDING)
 ) AS counted CROSS JOIN LATERAL (
   SELECT * FROM refresh_tokens AS r WHERE r.id = counted.id OFFSET 0
 ) AS refresh_tokens` + markedPostgres + `
 WHERE (size IS NOT NULL OR n = $5) AND COALESCE(upto, 0) - COALESCE(size, 0) < $6
-ORDER BY counted.id DESC LIMIT $7`
+ORDER BY ` + l.newestFirst("counted.") + ` LIMIT $7`
 }
 
 // lastSQLite selects the id of the last row that may be looked at, by the number of rows below another id. It reads
@@ -218,9 +228,9 @@ FROM `
 
 func (l listed) countPostgres() string {
 	return l.counted(`
-  SELECT 1 FROM refresh_tokens WHERE `+l.wherePostgres(6)+` ORDER BY id DESC LIMIT 1 OFFSET $5`) + `(
+  SELECT 1 FROM refresh_tokens WHERE `+l.wherePostgres(6)+` ORDER BY `+l.newestFirst("")+` LIMIT 1 OFFSET $5`) + `(
   SELECT ` + lookedAtColumns + ` FROM refresh_tokens WHERE ` + l.wherePostgres(6) + `
-  ORDER BY id DESC LIMIT $5
+  ORDER BY ` + l.newestFirst("") + ` LIMIT $5
 ) AS refresh_tokens`
 }
 

@@ -48,9 +48,10 @@ type engine struct {
 	change func(s *Store, ctx context.Context, tenantID string, changes []changeRow, now int64, e domain.Event) error
 	// writesInWith: a statement can write in its WITH, so a change and its event are one statement.
 	writesInWith bool
-	// purgeTokens deletes the refresh tokens of a range of ids that had ended. clock asks for the time; it is empty if
-	// the process has the same clock.
-	purgeTokens, clock string
+	// purgeTokens deletes those of ids, all that there are from after to the last one, that had ended before an instant.
+	purgeTokens func(tx *gorm.DB, after []byte, ids [][]byte, before int64) *gorm.DB
+	// clock asks for the time; it is empty if the process has the same clock.
+	clock string
 	// eventsOfTenant selects the next events of a tenant.
 	eventsOfTenant string
 	// statistics asks how exchanges are stored; empty if the engine has none.
@@ -117,7 +118,7 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 		change:         (*Store).changeInTransaction,
 		writes:         1,
 		writeBatch:     (*Store).advanceInTransaction,
-		purgeTokens:    purgeTokensSQLite,
+		purgeTokens:    purgeRangeSQLite,
 		eventsOfTenant: eventsOfTenantSQLite,
 		migrated:       migratedSQLite,
 		migrating:      func(bool) *sql.DB { return newPool(writing, 1) },
@@ -173,7 +174,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		change:         (*Store).changeInStatement,
 		writes:         2,
 		writeBatch:     (*Store).advanceInStatement,
-		purgeTokens:    purgeTokensPostgres,
+		purgeTokens:    purgeIDsPostgres,
 		clock:          clockPostgres,
 		statistics:     statistics,
 		eventsOfTenant: eventsOfTenantPostgres,

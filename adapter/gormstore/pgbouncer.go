@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -23,7 +24,7 @@ var (
 // forPooler says how to set sessionSettings behind a pooler that does not accept them from a connection.
 func forPooler() string {
 	var names, set []string
-	for _, name := range append(verifiedSettings, "plan_cache_mode", "enable_seqscan", "jit") {
+	for _, name := range slices.Concat(verifiedSettings, plannerSettings) {
 		names = append(names, name)
 		set = append(set, fmt.Sprintf("ALTER ROLE … SET %s = '%s';", name, sessionSettings[name]))
 	}

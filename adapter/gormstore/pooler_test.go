@@ -23,7 +23,8 @@ import (
 const (
 	transactionMode = "pool_mode = transaction"
 	passOver        = "ignore_startup_parameters = default_transaction_isolation, lock_timeout, statement_timeout, " +
-		"idle_in_transaction_session_timeout, plan_cache_mode, enable_seqscan, jit"
+		"idle_in_transaction_session_timeout, plan_cache_mode, enable_seqscan, enable_bitmapscan, enable_hashjoin, " +
+		"enable_mergejoin, jit"
 )
 
 // behind returns d through a PgBouncer with these settings. Options are added to its DSN.

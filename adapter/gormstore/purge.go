@@ -101,19 +101,6 @@ RETURNING cursor`
 
 	nextTokens = `SELECT id FROM refresh_tokens WHERE id > $1 ORDER BY id LIMIT $2`
 
-	hadEnded = `(refresh_tokens.revoked_at <> 0 AND refresh_tokens.revoked_at <= $3 OR refresh_tokens.expires_at <= $3
-  OR EXISTS (SELECT 1 FROM marks AS m WHERE ` + covering + `
-    AND m.epoch > refresh_tokens.issued_epoch AND m.revoked_at <= $3))`
-
-	purgeTokensSQLite = `DELETE FROM refresh_tokens WHERE id > $1 AND id <= $2 AND ` + hadEnded
-
-	// Rows that another session has locked are skipped. The array is computed once, and its rows are looked up by their
-	// key. With IN, PostgreSQL may plan a join that reads the table.
-	purgeTokensPostgres = `
-DELETE FROM refresh_tokens WHERE id = ANY (ARRAY(
-  SELECT refresh_tokens.id FROM refresh_tokens WHERE id > $1 AND id <= $2 AND ` + hadEnded + `
-  FOR UPDATE SKIP LOCKED))`
-
 	nextMarks = `
 SELECT tenant_id, application_id, user_id FROM marks WHERE (tenant_id, application_id, user_id) > ($1, $2, $3)
 ORDER BY tenant_id, application_id, user_id LIMIT $4`
@@ -140,6 +127,38 @@ SELECT application_id, user_id FROM marks WHERE tenant_id = $1 ORDER BY applicat
 
 	deleteEvents = `DELETE FROM events WHERE id > $1 AND id <= $2`
 )
+
+// hadEnded is true if a refresh token had ended at the instant before.
+func hadEnded(before string) string {
+	return `(refresh_tokens.revoked_at <> 0 AND refresh_tokens.revoked_at <= ` + before +
+		` OR refresh_tokens.expires_at <= ` + before + `
+  OR EXISTS (SELECT 1 FROM marks AS m WHERE ` + covering + `
+    AND m.epoch > refresh_tokens.issued_epoch AND m.revoked_at <= ` + before + `))`
+}
+
+var (
+	purgeTokensSQLite = `DELETE FROM refresh_tokens WHERE id > $1 AND id <= $2 AND ` + hadEnded("$3")
+
+	// purgeTokensPostgres skips rows that another session has locked. It looks each row up by its id. For a range of ids,
+	// or an array of them, PostgreSQL 18 may search the index of users instead of the primary key.
+	purgeTokensPostgres = `
+WITH locked AS MATERIALIZED (
+  SELECT refresh_tokens.id FROM unnest($1::bytea[]) AS step (id), refresh_tokens
+  WHERE refresh_tokens.id = step.id AND ` + hadEnded("$2") + `
+  FOR UPDATE OF refresh_tokens SKIP LOCKED
+)
+DELETE FROM refresh_tokens USING locked WHERE refresh_tokens.id = locked.id`
+)
+
+// purgeRangeSQLite deletes those of the refresh tokens above after, of which there are ids, that had ended.
+func purgeRangeSQLite(tx *gorm.DB, after []byte, ids [][]byte, before int64) *gorm.DB {
+	return tx.Exec(purgeTokensSQLite, after, ids[len(ids)-1], before)
+}
+
+// purgeIDsPostgres deletes those of ids that had ended.
+func purgeIDsPostgres(tx *gorm.DB, _ []byte, ids [][]byte, before int64) *gorm.DB {
+	return tx.Exec(purgeTokensPostgres, ids, before)
+}
 
 // Purge implements port.Janitor.
 func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (done port.Purged, err error) {
@@ -216,16 +235,18 @@ func (s *Store) purgeTokens(tx *gorm.DB, step port.PurgeStep, at *position, done
 	if err != nil {
 		return err
 	}
-	var last []byte
+	var ids [][]byte
 	if err := queryRows(tx.Raw(nextTokens, from[:], step.Limit), func(rows *sql.Rows) error {
-		done.LookedAt++
-		return rows.Scan(&last)
+		var id []byte
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
 	}); err != nil {
 		return err
 	}
-	if done.LookedAt > 0 {
-		at.ID = hex.EncodeToString(last)
-		deleted := tx.Exec(s.engine.purgeTokens, from[:], last, micros(step.Before))
+	if done.LookedAt = len(ids); done.LookedAt > 0 {
+		at.ID = hex.EncodeToString(ids[len(ids)-1])
+		deleted := s.engine.purgeTokens(tx, from[:], ids, micros(step.Before))
 		if deleted.Error != nil {
 			return deleted.Error
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 
 	"gorm.io/gorm"
 
@@ -120,8 +121,23 @@ func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revoc
 }
 
 // limited selects the rows in the index on the ordinals of a user in an application: all that a limit can count.
-const limited = `tenant_id = $2 AND application_id = $3 AND user_id = $4` +
-	` AND refresh_tokens.revoked_at = 0 AND refresh_tokens.ordinal > 0`
+//
+// The application and the user are compared as a row, which only that index has as columns side by side. Otherwise the
+// index of users would be as good wherever PostgreSQL expects one row: without statistics of a table that has been
+// vacuumed, or with those of a table with a row for each tenant. A login would then read all that the user ever had.
+func limited(tenantID, applicationID, userID string) string {
+	user := `(refresh_tokens.application_id, refresh_tokens.user_id)`
+	is := `(` + applicationID + `, ` + userID + `)`
+	return `refresh_tokens.tenant_id = ` + tenantID + ` AND ` + user + ` >= ` + is + ` AND ` + user + ` <= ` + is +
+		` AND refresh_tokens.revoked_at = 0 AND refresh_tokens.ordinal > 0`
+}
+
+// byOrdinal is an order of limited rows that is also that of the index: PostgreSQL does not know that they have one
+// application and one user.
+func byOrdinal(direction string) string {
+	return strings.NewReplacer("DIR", direction).Replace(
+		`refresh_tokens.application_id DIR, refresh_tokens.user_id DIR, refresh_tokens.ordinal DIR`)
+}
 
 // keepNewest revokes the refresh tokens that which selects. If two run concurrently and lock rows in different orders,
 // PostgreSQL aborts one, which runs again.
@@ -132,14 +148,20 @@ UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $5
 RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_id`
 }
 
-// beyond selects the keys of those that a limit of $6 ends: all active ones but the newest. Their order leads to the
-// index on ordinals. Without it PostgreSQL 18, while the table is new, takes the index of users, whose cost is equal,
-// and reads every ended refresh token of the user. SQLite has no OFFSET without a LIMIT.
+// The mark with the greatest epoch decides about all rows of a user in an application, so it is looked up once.
+const newestMark = `COALESCE((SELECT max(m.epoch) FROM marks AS m WHERE m.tenant_id = $2
+      AND m.application_id IN ('', $3) AND m.user_id IN ('', $4)), 0)`
+
+// beyond selects the keys of those that a limit of $6 ends: all active ones but the newest. SQLite has no OFFSET
+// without a LIMIT.
 func beyond(key string) string {
 	return fmt.Sprintf(`
-  SELECT refresh_tokens.%s FROM refresh_tokens WHERE %s AND %s
-  ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC LIMIT %d OFFSET $6`,
-		key, limited, aliveSQL("$1"), math.MaxInt64)
+  SELECT refresh_tokens.%s FROM refresh_tokens
+  WHERE %s
+    AND refresh_tokens.expires_at > $1 AND refresh_tokens.issued_epoch >= %s
+    AND EXISTS (SELECT 1 FROM applications AS a WHERE a.tenant_id = $2 AND a.id = $3)
+  ORDER BY %s, refresh_tokens.id DESC LIMIT %d OFFSET $6`,
+		key, limited("$2", "$3", "$4"), newestMark, byOrdinal("DESC"), math.MaxInt64)
 }
 
 // maxForgotten bounds what one login writes for the limit. A refresh token that a mark or its expiry has ended is not
@@ -153,11 +175,12 @@ const maxForgotten = 500
 // ended selects the keys of refresh tokens that leave the index.
 func ended(key, now string) string {
 	return fmt.Sprintf(`
-  SELECT refresh_tokens.%s FROM refresh_tokens WHERE %s
-    AND (refresh_tokens.expires_at <= %s - %d
-      OR EXISTS (SELECT 1 FROM marks AS m WHERE %s AND m.epoch > refresh_tokens.issued_epoch))
-  ORDER BY refresh_tokens.ordinal LIMIT %d`,
-		key, limited, now, (2 * domain.MaxClockSkew).Microseconds(), covering, maxForgotten)
+  SELECT refresh_tokens.%s FROM refresh_tokens
+  WHERE %s
+    AND (refresh_tokens.expires_at <= %s - %d OR refresh_tokens.issued_epoch < %s)
+  ORDER BY %s LIMIT %d`,
+		key, limited("$2", "$3", "$4"), now, (2 * domain.MaxClockSkew).Microseconds(), newestMark, byOrdinal("ASC"),
+		maxForgotten)
 }
 
 var (

@@ -13,7 +13,8 @@ import (
 const (
 	transactionMode = "pool_mode = transaction"
 	passOver        = "ignore_startup_parameters = default_transaction_isolation, lock_timeout, statement_timeout, " +
-		"idle_in_transaction_session_timeout, plan_cache_mode, enable_seqscan, jit"
+		"idle_in_transaction_session_timeout, plan_cache_mode, enable_seqscan, enable_bitmapscan, enable_hashjoin, " +
+		"enable_mergejoin, jit"
 )
 
 // behindPgBouncer returns d through a PgBouncer with these settings, and with options added to its URL.
@@ -37,7 +38,7 @@ func (d database) forPooler(t *testing.T) database {
 	for _, setting := range []string{
 		"default_transaction_isolation = 'read committed'", "lock_timeout = '1s'", "statement_timeout = '10s'",
 		"idle_in_transaction_session_timeout = '10s'", "plan_cache_mode = 'force_generic_plan'", "enable_seqscan = 'off'",
-		"jit = 'off'",
+		"enable_bitmapscan = 'off'", "enable_hashjoin = 'off'", "enable_mergejoin = 'off'", "jit = 'off'",
 	} {
 		execute(t, db, `ALTER DATABASE `+name+` SET `+setting)
 	}

@@ -24,7 +24,8 @@ import (
 
 // sessionSettings are the settings of gormstore's connections. pgbench has them too: without generic plans it would
 // plan each statement at least five times.
-const sessionSettings = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
+const sessionSettings = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off " +
+	"-c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 
 // script is the script that each client of pgbench repeats.
 type script struct {
