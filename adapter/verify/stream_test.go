@@ -205,8 +205,8 @@ func inBubble(t *testing.T, serve func(*wire), change func(*Config), f func(*tes
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, serve, change)
+		defer r.end() // also after Fatal, which a bubble with a goroutine left would hide
 		f(t, r)
-		r.end()
 	})
 }
 
