@@ -292,9 +292,9 @@ func (m *mark) covers(s *subject) bool {
 	return m.except != s.sid || m.except == [16]byte{} || s.epoch < m.floor
 }
 
-// join returns the mark that covers what m or other covers, of the same scope. other is received later. An exception is from one revocation: the
-// session that the later one spares is covered by the earlier one all the same. So the order in which marks arrive does
-// not matter.
+// join returns the mark that covers what m or other covers, of the same scope; other is received later. An exception is
+// from one revocation: the session that the later one spares is covered by the earlier one all the same. So the order
+// in which marks arrive does not matter.
 func (m mark) join(other mark) mark {
 	later, earlier := m, other
 	if later.epoch < earlier.epoch {

@@ -481,7 +481,9 @@ func heap() uint64 {
 }
 
 func BenchmarkRevoked(b *testing.B) {
-	for _, size := range []struct{ sessions, marks int }{{12_000, 0}, {12_000, 1_000}, {1_200_000, 0}, {1_200_000, 100_000}} {
+	for _, size := range []struct{ sessions, marks int }{
+		{12_000, 0}, {12_000, 1_000}, {1_200_000, 0}, {1_200_000, 100_000},
+	} {
 		facts := newTable(1 << 23)
 		fill(b, facts, size.sessions, size.marks)
 		all := randomSubjects(1 << 16)

@@ -1140,7 +1140,7 @@ func TestAStreamHasAConnectionOfItsOwn(t *testing.T) {
 		t.Fatalf("got HTTP/%d with the server's own client, want 2", got)
 	}
 	c, err := Config{
-		Issuer: testIssuer, Audience: "a", APIKey: testKey, FeedURL: server.URL + "/t/acme/revocations", Client: client, Log: slog.Default(),
+		Issuer: testIssuer, Audience: "a", APIKey: testKey, FeedURL: server.URL + "/t/acme/revocations", Client: client,
 	}.checked()
 	if err != nil {
 		t.Fatal(err)
