@@ -10,14 +10,15 @@ import (
 )
 
 // withoutEvent lists the methods that write and store no event: logins and uses, which every request makes; the
-// janitor, whose pass has an event; and the change of a key's seal, which changes nothing that the key does.
-var withoutEvent = []string{"Insert", "Advance", "Use", "Purge", "Reseal", "Release"}
+// janitor, whose pass has an event; the change of a key's seal, which changes nothing that the key does; and the
+// positions of facts, whose revocations have events.
+var withoutEvent = []string{"Insert", "Advance", "Use", "Purge", "Reseal", "Release", "Stamp", "Beat"}
 
 // readers lists the methods that write nothing.
 var readers = []string{
 	"Ready", "Close", "Snapshot", "Find", "List", "Count", "Tenant", "TenantByIssuer", "Tenants", "Application",
 	"Applications", "Policy", "APIKey", "APIKeyByName", "APIKeyByHash", "APIKeys", "KeyRevision", "KeysSince",
-	"KeysOfTenant", "KeyByID", "HasData", "Events",
+	"KeysOfTenant", "KeyByID", "HasData", "Events", "Revoked", "LongestAccessTTL",
 }
 
 // A write that an operator may ask about later must have an actor: a new method takes an event, or is listed here.

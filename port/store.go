@@ -66,6 +66,7 @@ type Store interface {
 	APIKeys
 	Keys
 	Events
+	Reach
 	Janitor
 	Jobs
 

@@ -106,7 +106,6 @@ type faulty struct {
 }
 
 func newFaulty(s port.Store) *faulty {
-	reach := s.(port.Reach)
 	return &faulty{
 		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot,
 		use: s.Use, swap: s.Swap, find: s.Find, list: s.List, count: s.Count, change: s.Change, revoke: s.Revoke,
@@ -123,7 +122,7 @@ func newFaulty(s port.Store) *faulty {
 		addKey:  func(ctx context.Context, e domain.Event, k domain.SealedKey) error { return s.AddKeys(ctx, e, k) },
 		addKeys: s.AddKeys, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
 		record: s.Record, events: s.Events, release: s.Release,
-		revoked: reach.Revoked, stamp: reach.Stamp, beat: reach.Beat, longestAccessTTL: reach.LongestAccessTTL,
+		revoked: s.Revoked, stamp: s.Stamp, beat: s.Beat, longestAccessTTL: s.LongestAccessTTL,
 	}
 }
 

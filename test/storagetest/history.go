@@ -430,7 +430,7 @@ func (h *history) delete() {
 
 // stamp gives some facts a position, by a clock that may be far behind.
 func (h *history) stamp() {
-	_, err := h.reach().Stamp(h.Context(), h.now.Add(-pick(h, 0, 20*time.Minute, 48*time.Hour)), 1+h.random.IntN(9))
+	_, err := h.store.Stamp(h.Context(), h.now.Add(-pick(h, 0, 20*time.Minute, 48*time.Hour)), 1+h.random.IntN(9))
 	h.must(err)
 }
 
@@ -438,8 +438,8 @@ func (h *history) stamp() {
 // changed.
 func (h *history) purge() {
 	outOfUse := make(map[domain.ID]bool)
-	_, err := h.reach().Revoked(h.Context(), 0, func(f domain.Fact) {
-		longest, err := h.reach().LongestAccessTTL(h.Context(), f.TenantID)
+	_, err := h.store.Revoked(h.Context(), 0, func(f domain.Fact) {
+		longest, err := h.store.LongestAccessTTL(h.Context(), f.TenantID)
 		h.must(err)
 		outOfUse[f.SessionID] = f.Position != 0 && f.Position <= domain.FactFloor(h.now, longest)
 	})

@@ -45,7 +45,7 @@ func holding(hold func(s port.Store, what Held) (release func())) []clause {
 		e.Helper()
 		ctx, cancel := context.WithTimeout(e.Context(), patience)
 		defer cancel()
-		n, err := e.reach().Stamp(ctx, t0, 10)
+		n, err := e.store.Stamp(ctx, t0, 10)
 		if err != nil {
 			e.Errorf("%s: Stamp: got error %v, want none: it waited", what, err)
 		}

@@ -64,7 +64,7 @@ func newLedger(f *faulty) *ledger {
 
 // facts returns all facts of the store within, with their positions. The mutex is held.
 func (l *ledger) facts(ctx context.Context) (all []domain.Fact, err error) {
-	_, err = l.f.within.(port.Reach).Revoked(ctx, 0, func(f domain.Fact) {
+	_, err = l.f.within.Revoked(ctx, 0, func(f domain.Fact) {
 		f.Position = 0
 		f.Position = l.at[l.key(f)]
 		all = append(all, f)
@@ -240,7 +240,7 @@ func onFact(change func(f *faulty) func(*domain.Fact) bool) func(*faulty) {
 		var mu sync.Mutex
 		returns := change(f)
 		f.revoked = func(ctx context.Context, after domain.Position, each func(domain.Fact)) (domain.Position, error) {
-			return f.within.(port.Reach).Revoked(ctx, after, func(one domain.Fact) {
+			return f.within.Revoked(ctx, after, func(one domain.Fact) {
 				mu.Lock()
 				defer mu.Unlock()
 				if returns(&one) {
@@ -285,7 +285,7 @@ func onLongest(change func(f *faulty, tenantID string, longest time.Duration, er
 ) {
 	return func(f *faulty) {
 		f.longestAccessTTL = func(ctx context.Context, tenantID string) (time.Duration, error) {
-			longest, err := f.within.(port.Reach).LongestAccessTTL(ctx, tenantID)
+			longest, err := f.within.LongestAccessTTL(ctx, tenantID)
 			return change(f, tenantID, longest, err)
 		}
 	}
@@ -295,7 +295,7 @@ func onLongest(change func(f *faulty, tenantID string, longest time.Duration, er
 func stampsBefore(at func(s port.PurgeStep) time.Time) func(*faulty) {
 	return func(f *faulty) {
 		f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
-			if _, err := f.within.(port.Reach).Stamp(ctx, at(s), 1000); err != nil {
+			if _, err := f.within.Stamp(ctx, at(s), 1000); err != nil {
 				return port.Purged{}, err
 			}
 			return f.within.Purge(ctx, s)
@@ -328,7 +328,7 @@ var reachMutants = []mutant{
 					each(sessionFact(s.Token))
 				}
 			}
-			return f.within.(port.Reach).Revoked(ctx, after, each)
+			return f.within.Revoked(ctx, after, each)
 		}
 	}, false},
 	{factsOf, "a use is a fact", func(f *faulty) {
@@ -341,7 +341,7 @@ var reachMutants = []mutant{
 			for _, one := range used {
 				each(one)
 			}
-			return f.within.(port.Reach).Revoked(ctx, after, each)
+			return f.within.Revoked(ctx, after, each)
 		}
 	}, false},
 	{factsOf, "a mark loses its scope", onFact(func(*faulty) func(*domain.Fact) bool {
@@ -427,7 +427,7 @@ var reachMutants = []mutant{
 		f.revoked = func(
 			ctx context.Context, after domain.Position, each func(domain.Fact),
 		) (head domain.Position, err error) {
-			_, err = f.within.(port.Reach).Revoked(ctx, after, func(one domain.Fact) {
+			_, err = f.within.Revoked(ctx, after, func(one domain.Fact) {
 				head = max(head, one.Position)
 				each(one)
 			})
@@ -475,7 +475,7 @@ var reachMutants = []mutant{
 	{factsHistory, "facts come once", func(f *faulty) {
 		seen := make(map[domain.Fact]bool)
 		f.revoked = func(ctx context.Context, after domain.Position, each func(domain.Fact)) (domain.Position, error) {
-			return f.within.(port.Reach).Revoked(ctx, after, func(one domain.Fact) {
+			return f.within.Revoked(ctx, after, func(one domain.Fact) {
 				if !seen[one] {
 					seen[one] = true
 					each(one)
@@ -580,7 +580,7 @@ var reachMutants = []mutant{
 	}, false},
 	{beatReturns, "a beat stamps", func(f *faulty) {
 		f.beat = func(ctx context.Context, _ string, now time.Time) error {
-			_, err := f.within.(port.Reach).Stamp(ctx, now, 1)
+			_, err := f.within.Stamp(ctx, now, 1)
 			return err
 		}
 	}, false},
@@ -595,7 +595,7 @@ var reachMutants = []mutant{
 		}), false},
 	{longestGrows, "the longest is that of any tenant", onLongest(
 		func(f *faulty, _ string, longest time.Duration, err error) (time.Duration, error) {
-			other, _ := f.within.(port.Reach).LongestAccessTTL(context.Background(), "acme")
+			other, _ := f.within.LongestAccessTTL(context.Background(), "acme")
 			return max(longest, other), err
 		}), false},
 	{longestGrows, "the longest is in minutes", onLongest(
@@ -644,7 +644,7 @@ var reachMutants = []mutant{
 		f.revoked = func(ctx context.Context, after domain.Position, each func(domain.Fact)) (domain.Position, error) {
 			mu.Lock()
 			defer mu.Unlock()
-			head, err := f.within.(port.Reach).Revoked(ctx, after, func(one domain.Fact) {
+			head, err := f.within.Revoked(ctx, after, func(one domain.Fact) {
 				one.Position = 0
 				ever[one] = true
 			})

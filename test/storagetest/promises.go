@@ -399,6 +399,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 		"Reseal":            s.Reseal(ctx, key, "sealed again"),
 		"Record":            s.Record(ctx, event(99)),
 		"Release":           s.Release(ctx, port.JobPurge, "one"),
+		"Beat":              s.Beat(ctx, "one", t0),
 	}
 	_, errs["Insert"] = s.Insert(ctx, token(99))
 	_, _, errs["Advance"] = s.Advance(ctx, t.ID, domain.Call{Generation: t.Generation, Now: t0})
@@ -427,6 +428,9 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["KeyByID"] = s.KeyByID(ctx, "kid-1")
 	_, errs["HasData"] = s.HasData(ctx)
 	_, errs["Events"] = s.Events(ctx, port.EventQuery{Limit: 1, MaxBytes: 1})
+	_, errs["Revoked"] = s.Revoked(ctx, 0, func(domain.Fact) {})
+	_, errs["Stamp"] = s.Stamp(ctx, t0, 1)
+	_, errs["LongestAccessTTL"] = s.LongestAccessTTL(ctx, "acme")
 	_, errs["Purge"] = s.Purge(ctx,
 		port.PurgeStep{LeaseHolder: "one", Now: t0, LeaseUntil: t0.Add(time.Minute), Before: t0, Limit: 1})
 	return errs

@@ -87,7 +87,7 @@ func (e *env) stampAt(now time.Time) {
 	const limit = 1000
 	for n := limit; n == limit; {
 		var err error
-		n, err = e.reach().Stamp(e.Context(), now, limit)
+		n, err = e.store.Stamp(e.Context(), now, limit)
 		e.must(err)
 	}
 }

@@ -254,7 +254,7 @@ var reaching = []clause{
 			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byRequest(t0), NewEvent()))
 			s := domain.Scope{TenantID: "acme", UserID: "bob"}
 			epoch := e.revokeScope(s, domain.ID{}, t0)
-			n, err := reachOf(hs[i%3]).Stamp(e.Context(), t0.Add(off), 10)
+			n, err := hs[i%3].Stamp(e.Context(), t0.Add(off), 10)
 			if e.must(err); n != 1 {
 				e.Errorf("stamp %d stamped %d, want 1", i, n)
 			}
@@ -276,7 +276,7 @@ var reaching = []clause{
 			e.Helper()
 			t := e.issue(tokenOf(n, "acme", "shop", fmt.Sprint("user ", n)))[0]
 			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byRequest(t0), NewEvent()))
-			_, err := e.reach().Stamp(e.Context(), now, 1)
+			_, err := e.store.Stamp(e.Context(), now, 1)
 			e.must(err)
 			_, head := e.facts(0)
 			return head
@@ -310,7 +310,7 @@ var reaching = []clause{
 		stampsNone := func(what string) {
 			e.Helper()
 			before, head := e.facts(0)
-			n, err := e.reach().Stamp(e.Context(), t0.Add(time.Hour), 10)
+			n, err := e.store.Stamp(e.Context(), t0.Add(time.Hour), 10)
 			if e.must(err); n != 0 {
 				e.Errorf("%s: stamped %d, want none", what, n)
 			}
@@ -365,19 +365,19 @@ var reaching = []clause{
 		together(len(errs), func(i int) {
 			for n := range 3 {
 				now := t0.Add(time.Duration(i-n) * time.Second)
-				errs[i] = errors.Join(errs[i], reachOf(hs[i%3]).Beat(e.Context(), fmt.Sprint("reader ", i%4), now))
+				errs[i] = errors.Join(errs[i], hs[i%3].Beat(e.Context(), fmt.Sprint("reader ", i%4), now))
 			}
 		})
 		e.must(errors.Join(errs...))
 		after, _ := e.facts(0)
 		e.wantSame("the facts", after, before)
-		e.must(e.reach().Beat(e.Context(), awkward, t0))
+		e.must(e.store.Beat(e.Context(), awkward, t0))
 	}},
 
 	{longestGrows, func(e *env) {
 		check := func(what, tenant string, want time.Duration) {
 			e.Helper()
-			got, err := e.reach().LongestAccessTTL(e.Context(), tenant)
+			got, err := e.store.LongestAccessTTL(e.Context(), tenant)
 			if e.must(err); got != want {
 				e.Errorf("%s: %s, want %s", what, got, want)
 			}
@@ -418,7 +418,7 @@ var reaching = []clause{
 	{longestUnknown, func(e *env) {
 		unknown := func(what string) {
 			e.Helper()
-			_, err := e.reach().LongestAccessTTL(e.Context(), "acme")
+			_, err := e.store.LongestAccessTTL(e.Context(), "acme")
 			e.wantErr(what, err, domain.ErrNotFound)
 		}
 		unknown("never existed")
@@ -515,9 +515,6 @@ var reaching = []clause{
 // awkwardTenant is a tenant's id with everything that one may have.
 const awkwardTenant = "Z.a_b~-1"
 
-// reachOf returns the reach of a handle.
-func reachOf(s port.Store) port.Reach { return s.(port.Reach) }
-
 func sessionFact(t domain.RefreshToken) domain.Fact {
 	return domain.Fact{TenantID: t.TenantID, SessionID: t.ID}
 }
@@ -531,7 +528,7 @@ func markFact(s domain.Scope, epoch uint64, except domain.ID) domain.Fact {
 // facts returns the facts above a position, each once, and the head.
 func (e *env) facts(after domain.Position) ([]domain.Fact, domain.Position) {
 	e.Helper()
-	all, head, err := factsIn(e, e.reach(), after)
+	all, head, err := factsIn(e, e.store, after)
 	e.must(err)
 	return all, head
 }
@@ -581,7 +578,7 @@ func (e *env) stampsAtMost(limit, sessions, marks int) {
 			e.Fatalf("%d stamps of at most %d, and there is more", steps, limit)
 		}
 		var err error
-		n, err = e.reach().Stamp(e.Context(), t0, limit)
+		n, err = e.store.Stamp(e.Context(), t0, limit)
 		e.must(err)
 		all, head := e.facts(last)
 		var stamped [2]int

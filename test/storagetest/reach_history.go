@@ -173,7 +173,7 @@ func runFactHistory(e *env, random *rand.Rand) {
 	revoking := e.revoker(1, hs[0], random)
 	readers := make([]*factReader, factReaders)
 	for i := range readers {
-		readers[i] = &factReader{Reach: reachOf(hs[i]), known: newRevocations()}
+		readers[i] = &factReader{Reach: hs[i], known: newRevocations()}
 	}
 	for range factSteps {
 		switch i := random.IntN(factReaders); random.IntN(8) {
@@ -235,7 +235,7 @@ func raceFacts(e *env, random *rand.Rand) {
 		seeds[i] = random.Uint64()
 	}
 	together(factRevokers+factStampers+factReaders, func(i int) {
-		s := reachOf(hs[i%len(hs)])
+		s := hs[i%len(hs)]
 		if i < factRevokers {
 			defer log.end()
 			for n := 0; n < factsRevoked || n < 10*factsRevoked && !log.isStamped(); n++ {

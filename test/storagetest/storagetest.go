@@ -160,9 +160,6 @@ func (e *env) handles(n int) []port.Store {
 	return hs
 }
 
-// reach returns the store's reach.
-func (e *env) reach() port.Reach { return reachOf(e.store) }
-
 func (e *env) must(err error) {
 	e.Helper()
 	if err != nil {
