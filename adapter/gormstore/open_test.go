@@ -100,6 +100,21 @@ func onBoth(t *testing.T, test func(t *testing.T, d database)) {
 	})
 }
 
+// holder locks what the suite names, in a session of its own.
+func holder(t *testing.T, db *sql.DB) func(port.Store, storagetest.Held) (release func()) {
+	return func(_ port.Store, what storagetest.Held) func() {
+		switch m := what.Mark; {
+		case what.Head:
+			return session(t, db, `SELECT 1 FROM revocation_feed FOR UPDATE`)
+		case m.TenantID != "":
+			return session(t, db, `SELECT 1 FROM marks WHERE tenant_id = $1 AND application_id = $2 AND user_id = $3 FOR UPDATE`,
+				m.TenantID, m.ApplicationID, m.UserID)
+		default:
+			return session(t, db, `SELECT 1 FROM refresh_tokens WHERE id = $1 FOR UPDATE`, what.Token[:])
+		}
+	}
+}
+
 func TestConformance(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
@@ -122,7 +137,7 @@ func TestConformance(t *testing.T) {
 				t.Fatal(err)
 			}
 			return func() port.Store { return d.open(t, gormstore.Options{}) }
-		}, storagetest.Reopens())
+		}, storagetest.Reopens(), storagetest.Holds(holder(t, db)))
 	})
 }
 
