@@ -10,8 +10,8 @@
 // serves both engines, so placeholders are $1, $2, … and appear first in ascending order, because SQLite numbers them
 // in the order of appearance. A text contains no '?' or '@', which GORM would take for a placeholder. Instants are
 // microseconds and flags 0 and 1. The engines differ in open.go, file.go, connect.go (with hosts.go and pgbouncer.go),
-// in what the exchange's statement returns and how a batch is written, in how the janitor deletes, and in the
-// migrations.
+// in what the exchange's statement returns and how a batch is written, in how the janitor deletes, in how facts get
+// their positions (reach.go), and in the migrations.
 //
 // In PostgreSQL an exchange must stay a HOT update, which touches no index: never index a column that an exchange
 // changes.
@@ -34,6 +34,9 @@
 // if both are. So the exchange joins applications, and never tenants. The parts of a policy that statements compare are
 // columns. The whole policy is one text, decoded once although many applications have it: sixteen columns cost
 // more than the update.
+//
+// On PostgreSQL the revocation feed has two connections of its own. Behind the queue of an overloaded pool it would be
+// late when it matters, and every resource server with it.
 //
 // SQLite has one connection that writes and a pool of others that read. Several writers would wait for one another
 // inside SQLite, by polling; with one they queue in order. It runs with synchronous=FULL, so a committed rotation

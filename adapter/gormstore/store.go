@@ -41,7 +41,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Stats returns the statistics of the pool: that of all connections on PostgreSQL, that of the writing one in SQLite.
+// Stats returns the statistics of the pool: that of all connections but the feed's on PostgreSQL, that of the writing
+// one in SQLite.
 // Exchanges wait before they ask the pool: see Sharing.
 func (s *Store) Stats() sql.DBStats { return s.pool.Stats() }
 

@@ -26,10 +26,10 @@ ALTER TABLE marks
 -- +goose StatementBegin
 SET LOCAL lock_timeout = '500ms';
 ALTER TABLE tenants ADD COLUMN IF NOT EXISTS longest_access_ttl BIGINT NOT NULL DEFAULT 0;
--- +goose StatementEnd
 UPDATE tenants SET longest_access_ttl = a.longest
 FROM (SELECT tenant_id, max(access_token_ttl) AS longest FROM applications GROUP BY tenant_id) AS a
 WHERE a.tenant_id = tenants.id AND tenants.longest_access_ttl < a.longest;
+-- +goose StatementEnd
 
 -- What was revoked before gets its own time as its position. There is no head yet, so nobody can have read beyond it:
 -- that is why revocation_feed comes last, and why nothing is written here once it exists. What is revoked meanwhile
