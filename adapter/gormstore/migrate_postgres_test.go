@@ -227,7 +227,10 @@ func TestPostgresNoExchangeFailsWhileAMigrationWaitsForATable(t *testing.T) {
 	for _, tc := range []struct {
 		table string
 		undo  []string
-	}{{"applications", withoutEvents}, {"refresh_tokens", withoutReach}, {"marks", withoutReach}, {"tenants", withoutReach}} {
+	}{
+		{"applications", withoutEvents}, {"refresh_tokens", withoutReach}, {"marks", withoutReach},
+		{"tenants", withoutReach},
+	} {
 		t.Run(tc.table, func(t *testing.T) {
 			t.Parallel()
 			exchangeWhileMigrating(t, tc.table, tc.undo)

@@ -67,7 +67,7 @@ type engine struct {
 	// checkServer checks that the server, and a pooler before it, accept the service's statements; nil without a
 	// server.
 	checkServer func(*gorm.DB) error
-	// limit records that the server refuses another connection, and feedLimit that for the feed's; nil without a server.
+	// limit records that the server refuses another connection, and feedLimit one of the feed's; nil without a server.
 	limit, feedLimit *poolLimit
 }
 

@@ -107,8 +107,8 @@ func holder(t *testing.T, db *sql.DB) func(port.Store, storagetest.Held) (releas
 		case what.Head:
 			return session(t, db, `SELECT 1 FROM revocation_feed FOR UPDATE`)
 		case m.TenantID != "":
-			return session(t, db, `SELECT 1 FROM marks WHERE tenant_id = $1 AND application_id = $2 AND user_id = $3 FOR UPDATE`,
-				m.TenantID, m.ApplicationID, m.UserID)
+			return session(t, db, `SELECT 1 FROM marks WHERE tenant_id = $1 AND application_id = $2 AND user_id = $3
+				FOR UPDATE`, m.TenantID, m.ApplicationID, m.UserID)
 		default:
 			return session(t, db, `SELECT 1 FROM refresh_tokens WHERE id = $1 FOR UPDATE`, what.Token[:])
 		}

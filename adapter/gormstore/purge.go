@@ -137,8 +137,7 @@ DELETE FROM marks WHERE (tenant_id, application_id, user_id) > ($1, $2, $3)
 UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at <> 0 AND deleted_at <= $2
   AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE tenant_id = $1)`
 
-	// nextMarksOfTenant and purgeMarksOfTenant include the mark at which they begin, because the first one has two empty
-	// keys.
+	// nextMarksOfTenant and purgeMarksOfTenant include the mark at which they begin: the first one has empty keys.
 	nextMarksOfTenant = `
 SELECT application_id, user_id FROM marks WHERE tenant_id = $1 AND (application_id, user_id) >= ($2, $3)
 ORDER BY application_id, user_id LIMIT $4`

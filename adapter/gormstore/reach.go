@@ -36,8 +36,8 @@ const (
 	unstampedMark  = `epoch <> stamped_epoch`
 
 	sessionFact = `SELECT 1, feed, tenant_id, id, 0, '', '' FROM refresh_tokens WHERE `
-	markFact    = `, tenant_id, CASE WHEN except_epoch = epoch THEN except_id ELSE '' END, epoch, application_id, user_id
-FROM marks WHERE `
+	markFact    = `, tenant_id, CASE WHEN except_epoch = epoch THEN except_id ELSE '' END, epoch, application_id,
+  user_id FROM marks WHERE `
 
 	// revoked selects the facts and the head. A mark that was raised has no position, whatever its feed is.
 	revoked = sessionFact + unstampedToken + `
@@ -51,8 +51,8 @@ UNION ALL SELECT 0, position, '', '', 0, '', '' FROM revocation_feed WHERE one =
   OR EXISTS (SELECT 1 FROM marks WHERE ` + unstampedMark + `)`
 
 	// stampPostgres locks what it stamps, in its newest version, and skips what others have locked. So it never waits,
-	// and a row that changes meanwhile is stamped as it was stored. If there is nothing to stamp, or another stamp is not
-	// committed yet, head is empty and nothing is written.
+	// and a row that changes meanwhile is stamped as it was stored. If there is nothing to stamp, or another stamp is
+	// not committed yet, head is empty and nothing is written.
 	//
 	// Keys are read once, and joined to the rows one by one, as in keepNewestPostgres. PostgreSQL takes a difference of
 	// two columns for the usual case, and would read all marks for a few. So the keys of marks go through arrays, which

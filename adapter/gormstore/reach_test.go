@@ -73,8 +73,9 @@ func TestFactsGetOnePositionAStamp(t *testing.T) {
 		if err := s.Beat(t.Context(), "reader", time.Now()); err != nil {
 			t.Error(err)
 		}
-		if got, err := s.LongestAccessTTL(t.Context(), "acme"); got != domain.DefaultPolicy().AccessTokenTTL || err != nil {
-			t.Errorf("LongestAccessTTL = %v, %v, want the default", got, err)
+		longest := domain.DefaultPolicy().AccessTokenTTL
+		if got, err := s.LongestAccessTTL(t.Context(), "acme"); got != longest || err != nil {
+			t.Errorf("LongestAccessTTL = %v, %v, want %v", got, err, longest)
 		}
 		if _, err := s.LongestAccessTTL(t.Context(), "nobody"); !errors.Is(err, domain.ErrNotFound) {
 			t.Errorf("LongestAccessTTL of no tenant: %v, want ErrNotFound", err)
@@ -239,7 +240,8 @@ func TestPostgresABeatIsAWriteOfOneRow(t *testing.T) {
 	db := d.raw(t)
 	row := func() string {
 		t.Helper()
-		return strings.Join(lines(t, db, `SELECT xmin || ' ' || holder || ' ' || beat FROM feed_readers ORDER BY holder`), ", ")
+		const rows = `SELECT xmin || ' ' || holder || ' ' || beat FROM feed_readers ORDER BY holder`
+		return strings.Join(lines(t, db, rows), ", ")
 	}
 	now := start.Add(time.Minute)
 	seen := map[string]bool{}
@@ -312,7 +314,8 @@ func TestPostgresTheFeedFollowsItsIndexes(t *testing.T) {
 				most = max(most, must(strconv.Atoi(p[1]))(t))
 			}
 			planText(t, conn, `PREPARE step AS `+statements[i])
-			plan := planText(t, conn, `EXPLAIN EXECUTE step (`+strings.TrimSuffix(strings.Repeat("NULL, ", most), ", ")+`)`)
+			nulls := strings.TrimSuffix(strings.Repeat("NULL, ", most), ", ")
+			plan := planText(t, conn, `EXPLAIN EXECUTE step (`+nulls+`)`)
 			planText(t, conn, `DEALLOCATE step`)
 			for _, index := range want {
 				if !strings.Contains(plan, " "+index+" ") {
@@ -332,13 +335,15 @@ func TestPostgresTheFeedFollowsItsIndexes(t *testing.T) {
 	explain("on a new table")
 	execute(t, db, `ANALYZE`)
 	explain("on an analysed table that is almost empty")
-	rest := strings.NewReplacer("revoked_at", "CASE WHEN n % 10 = 0 THEN n ELSE 0 END", "user_id", "'user ' || n / 100").
+	rest := strings.NewReplacer(
+		"revoked_at", "CASE WHEN n % 10 = 0 THEN n ELSE 0 END", "user_id", "'user ' || n / 100").
 		Replace(strings.Join(gormstore.TokenColumns[1:], ", "))
 	execute(t, db,
 		`INSERT INTO refresh_tokens (`+strings.Join(gormstore.TokenColumns, ", ")+`, feed)
 			SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), `+rest+`, CASE WHEN n % 1000 = 0 THEN 0 ELSE n END
 			FROM generate_series(1, 100000) AS n, (SELECT * FROM refresh_tokens LIMIT 1) AS r`,
-		`INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until, feed, stamped_epoch)
+		`INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until, feed,
+				stamped_epoch)
 			SELECT 'acme', '', 'user ' || n, n, 1, '', 1, n, n - CASE WHEN n % 100 = 0 THEN 1 ELSE 0 END
 			FROM generate_series(1, 20000) AS n`)
 	explain("on a table that has grown since")
@@ -385,7 +390,8 @@ var (
 	oldMark   = `INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until)
 		VALUES ('acme', '', $1, $2, 1, '', 1)
 		ON CONFLICT (tenant_id, application_id, user_id) DO UPDATE SET
-		  epoch = excluded.epoch, revoked_at = excluded.revoked_at, reason = excluded.reason, keep_until = excluded.keep_until`
+		  epoch = excluded.epoch, revoked_at = excluded.revoked_at, reason = excluded.reason,
+		  keep_until = excluded.keep_until`
 )
 
 // During an upgrade old and new replicas serve side by side: what an old one revokes reaches resource servers too.
@@ -427,8 +433,9 @@ func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 		return
 	}
 	execute(t, db, `DROP TABLE revocation_feed`, `DROP INDEX refresh_tokens_feed`, `DROP INDEX marks_feed`,
-		`DROP INDEX marks_unstamped`, `ALTER TABLE refresh_tokens DROP COLUMN feed`, `ALTER TABLE marks DROP COLUMN feed`,
-		`ALTER TABLE marks DROP COLUMN stamped_epoch`, `ALTER TABLE marks DROP COLUMN except_id`,
+		`DROP INDEX marks_unstamped`, `ALTER TABLE refresh_tokens DROP COLUMN feed`,
+		`ALTER TABLE marks DROP COLUMN feed`, `ALTER TABLE marks DROP COLUMN stamped_epoch`,
+		`ALTER TABLE marks DROP COLUMN except_id`,
 		`ALTER TABLE marks DROP COLUMN except_epoch`, `ALTER TABLE tenants DROP COLUMN longest_access_ttl`,
 		`DELETE FROM goose_db_version WHERE version_id = 5`)
 }
@@ -472,7 +479,8 @@ func TestTheMigrationGivesPositionsToWhatWasRevokedBefore(t *testing.T) {
 			positions[f.Position]++
 		}
 		if len(all) != 501 || positions[domain.Position(revokedAt)] != 499 || positions[1] != 1 {
-			t.Errorf("got %d facts at %v, want 501: 499 at the instant of their revocation, the mark at 1", len(all), positions)
+			t.Errorf("got %d facts at %v, want 501: 499 at the instant of their revocation, the mark at 1",
+				len(all), positions)
 		}
 		if got := must(s.LongestAccessTTL(t.Context(), "acme"))(t); got != domain.DefaultPolicy().AccessTokenTTL {
 			t.Errorf("LongestAccessTTL = %v, want that of the application", got)

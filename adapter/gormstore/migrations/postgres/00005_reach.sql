@@ -2,8 +2,8 @@
 -- +goose Up
 
 -- What resource servers are told. A refresh token that is revoked itself is a fact, and so is a mark with its epoch. A
--- fact gets its position, feed, some time after it was committed: 0 stands for none. A mark that is raised needs another
--- one, so stamped_epoch is the epoch that has it.
+-- fact gets its position, feed, some time after it was committed: 0 stands for none. A mark that is raised needs
+-- another one, so stamped_epoch is the epoch that has it.
 --
 -- Every exchange waits behind a lock on its table. So each step gives up before the exchanges do. The statements of a
 -- step are sent as one, and PostgreSQL runs them in one transaction.
@@ -12,8 +12,8 @@ SET LOCAL lock_timeout = '500ms';
 ALTER TABLE refresh_tokens ADD COLUMN IF NOT EXISTS feed BIGINT NOT NULL DEFAULT 0;
 -- +goose StatementEnd
 
--- The mark does not cover the access tokens of except_id while except_epoch is its epoch. So a program that does not know
--- the exception ends it by raising the mark.
+-- The mark does not cover the access tokens of except_id while except_epoch is its epoch. So a program that does not
+-- know the exception ends it by raising the mark.
 -- +goose StatementBegin
 SET LOCAL lock_timeout = '500ms';
 ALTER TABLE marks

@@ -1,8 +1,8 @@
 -- +goose Up
 
 -- What resource servers are told. A refresh token that is revoked itself is a fact, and so is a mark with its epoch. A
--- fact gets its position, feed, some time after it was committed: 0 stands for none. A mark that is raised needs another
--- one, so stamped_epoch is the epoch that has it.
+-- fact gets its position, feed, some time after it was committed: 0 stands for none. A mark that is raised needs
+-- another one, so stamped_epoch is the epoch that has it.
 ALTER TABLE refresh_tokens ADD COLUMN feed INTEGER NOT NULL DEFAULT 0;
 
 -- The mark does not cover the access tokens of except_id while except_epoch is its epoch.
