@@ -1,7 +1,7 @@
 // Package usecase holds the operations of refreshd, one file each: issue, exchange, list, patch, revoke, log out,
-// authenticate, apply, purge, and publish keys. Each is a struct of the ports that it needs, with its input type next
-// to its method. The rules are in domain: a use case reads from a store, lets domain decide, stores the decision, and
-// returns the result.
+// authenticate, apply, purge, publish keys, feed streams of revocations, and prove their views. Each is a struct of the
+// ports that it needs, with its input type next to its method. The rules are in domain: a use case reads from a store,
+// lets domain decide, stores the decision, and returns the result.
 //
 // Errors are the sentinels of domain, an *domain.Invalid, or domain.ErrUnavailable wrapped around the error of a port.
 // A refused exchange is not an error: its outcome is a refusal. Nothing here logs or counts; the adapter does, once.
