@@ -11,19 +11,20 @@ import (
 )
 
 const (
-	// feedKeepSlack is how much longer than the longest lifetime of its access tokens a tenant's facts matter: leeway of
-	// resource servers, clock skew, and the time of a request. It also covers that the lifetime is read every 10 s only.
+	// feedKeepSlack is how much longer than the longest lifetime of its access tokens a tenant's facts matter: leeway
+	// of resource servers, clock skew, and the time of a request. It also covers that the lifetime is read every 10 s
+	// only.
 	feedKeepSlack = 5 * time.Minute
 	// feedMargin is how far below a cursor a reading begins that has to find what an earlier one may have missed: the
 	// stamps that a fail-over lost, made again by a host whose clock is behind.
 	feedMargin = 2 * time.Minute
 	// feedWindow is how long the facts of a tenant without subscribers are held, and how far back the first reading
-	// goes. It is enough for the default lifetime of access tokens. A tenant that needs more costs a longer reading when
-	// its first stream opens.
+	// goes. It is enough for the default lifetime of access tokens. A tenant that needs more costs a longer reading
+	// when its first stream opens.
 	feedWindow = 20*time.Minute + feedMargin
 
-	// feedBlindAfter is the time without a good reading, or without a confirmed beat, after which the feed gives no more
-	// views. It also bounds Follow.
+	// feedBlindAfter is the time without a successful reading, or without a confirmed beat, after which the feed gives
+	// no more views. It also bounds Follow.
 	feedBlindAfter = 2 * time.Second
 	// feedIdle is how long the feed reads on after the last stream has ended: clients reconnect.
 	feedIdle = time.Minute
@@ -38,25 +39,26 @@ const (
 var ErrBlind = fmt.Errorf("%w: the revocations have not been read for %s", domain.ErrUnavailable, feedBlindAfter)
 
 // Feed gives the streams of a process the facts of their tenants (see [domain.Fact]), and for each view the instant up
-// to which it is complete. It reads the store once for all streams, while there are some. It must not be copied.
+// to which it is complete. It reads the store once on behalf of its streams, while there are some. It must not be
+// copied.
 //
 // Two workers have to run: RunReader and RunStamper. A store that fails ends neither.
 //
 // # Completeness
 //
 // A view that is complete as of an instant contains every fact of its tenant whose revocation returned before it, as
-// far as the fact still matters. That instant is the start of the last good reading, or the start of the last confirmed
-// beat if that is earlier: only a server that was the primary then could confirm it. It is never one of a call that
-// failed or was cut short.
+// far as the fact still matters. That instant is the start of the last successful reading, or the start of the last
+// confirmed beat if that is earlier: only a server that was the primary then could confirm it. It is never one of a
+// call that failed or was cut short.
 //
 // Instants are those of Clock with its monotonic reading, so they can be subtracted from each other within the process
 // although the wall clock is set meanwhile. They mean nothing in another process.
 //
 // # Memory
 //
-// Facts are held in ticks: the facts that were new in one reading, encoded once for all subscribers. A subscriber is a
-// number in the sequence of its tenant's ticks, so there are no queues, and a slow subscriber delays no other. Ticks are
-// merged when they are some seconds old. A fact is dropped when it has been held as long as it matters.
+// Facts are held in ticks: the facts that were new in one reading, encoded once. A subscriber is a number in the sequence
+// of its tenant's ticks, so there are no queues, and a slow subscriber delays no other. Ticks are merged when they are
+// some seconds old. A fact is dropped when it has been held as long as it matters.
 //
 // A subscriber with a cursor gets the ticks that have a fact without position, or one above the cursor - 2 min; so it
 // may get facts again, which is harmless, and never misses one. Each fact would have to be listed with its position to
@@ -75,18 +77,19 @@ type Feed struct {
 	mu      sync.Mutex
 	tenants map[string]*tenantFacts
 	streams int // those included that Follow is opening
-	// awakeSince is when the first stream was opened; zero while the workers sleep. idleSince is when the last one ended.
+	// awakeSince is when the first stream was opened; zero while the workers sleep. idleSince is when the last one
+	// ended.
 	awakeSince, idleSince time.Time
 	demanded              signal // a stream was opened while the workers slept
-	confirmed             signal // a reading was good, or a beat was confirmed
+	confirmed             signal // a reading succeeded, or a beat was confirmed
 
-	isRead         bool // false until the first reading is good
+	isRead         bool // false until the first reading has succeeded
 	isRewound      bool // the head went backwards, and what matters has not been read again since
 	head           domain.Position
-	readAt, readOK time.Time // start and end of the last good reading
+	readAt, readOK time.Time // start and end of the last successful reading
 	beatAt, beatOK time.Time // start and end of the last confirmed beat
 	readAgain      bool      // a call failed: the next reading begins below the head
-	checkedAt      time.Time // start of the last good reading that began below the head
+	checkedAt      time.Time // start of the last successful reading that began below the head
 	widening       []*tenantFacts
 	failing        map[FeedTask]bool
 	facts          int
@@ -129,8 +132,8 @@ type FeedStats struct {
 	Streams  int // open, or being opened
 	Facts    int
 	Repaired int64 // facts that a check found and that readings had missed
-	// Age is that of the instant up to which views are complete. It is 0 while the feed sleeps, because there has been no
-	// stream for a minute. It begins to grow when the first stream is opened.
+	// Age is that of the instant up to which views are complete. It is 0 while the feed sleeps, because there has been
+	// no stream for a minute. It begins to grow when the first stream is opened.
 	Age      time.Duration
 	LastRead time.Duration // duration of the last reading
 }
@@ -152,7 +155,7 @@ func (f *Feed) Stats() FeedStats {
 
 // Follow returns a subscription to the facts of a tenant for a client that has those up to cursor; 0 stands for none.
 // A cursor above the head comes from a store that has lost its stamps since, and stands for none too. Follow returns
-// when a reading was good that started after the call, after 2 s at most: then ErrUnavailable. It returns ErrNotFound
+// when a reading has succeeded that started after the call, or with ErrUnavailable after 2 s. It returns ErrNotFound
 // if the tenant does not exist. The caller has to call Close.
 func (f *Feed) Follow(ctx context.Context, tenantID string, cursor domain.Position) (*Subscription, error) {
 	call := f.Clock()
@@ -220,8 +223,8 @@ func (f *Feed) tenant(id string) *tenantFacts {
 }
 
 // Keep reads how long the facts of a tenant matter, unless that was done within the last seconds. Each stream calls it
-// every 10 s, also to learn that the tenant was purged: ErrNotFound. The views of a tenant end with ErrBlind if nobody
-// does for a minute.
+// every 10 s, also to learn that the tenant was purged: ErrNotFound. The views of a tenant end with ErrBlind a minute
+// after the last call.
 //
 // The lifetime is not read with the facts: that would be a query of thousands of tenants ten times a second. 10 s of
 // delay cannot hurt, because facts are kept 300 s longer than the lifetime.
@@ -271,7 +274,8 @@ func (f *Feed) raise(t *tenantFacts, keep time.Duration, at time.Time) {
 	}
 }
 
-// blind returns an error if there has been no good reading, or no confirmed beat, for a while. The caller holds mu.
+// blind returns an error if there has been no successful reading, or no confirmed beat, for a while. The caller holds
+// mu.
 func (f *Feed) blind() error {
 	now := f.Clock()
 	if !f.isRead || !recent(now, f.readOK, feedBlindAfter) || !recent(now, f.beatOK, feedBlindAfter) {
@@ -297,7 +301,7 @@ type View struct {
 	News bool
 	// Cursor is a position up to which the subscriber has all facts once it has Ticks.
 	Cursor domain.Position
-	// CompleteAsOf is the instant such that the subscriber, once it has Ticks, has every fact of before that matters.
+	// CompleteAsOf is the instant such that the subscriber, once it has Ticks, has every earlier fact that matters.
 	CompleteAsOf time.Time
 	// Keep is how long a fact matters after a resource server received it.
 	Keep time.Duration
@@ -314,8 +318,8 @@ type Subscription struct {
 }
 
 // Next returns a view when there are new facts, or without facts after wait. The first view has all that the client
-// needs beyond its cursor. It returns ErrBlind when the feed has had no good reading or no confirmed beat for 2 s, and
-// then the error of each later call is the same until the feed has recovered.
+// needs beyond its cursor. It returns ErrBlind when the feed has had no successful reading or no confirmed beat for 2
+// s, and then the error of each later call is the same until the feed has recovered.
 func (s *Subscription) Next(ctx context.Context, wait time.Duration) (View, error) {
 	for {
 		v, news, err := s.view()
@@ -406,7 +410,7 @@ func (s *signal) wake() {
 	}
 }
 
-// note tells of a task that fails for the first time since it worked, or works again. After an error, the next reading
+// note reports a task that fails for the first time since it worked, or works again. After an error, the next reading
 // begins below the head: the store may have failed over.
 func (f *Feed) note(task FeedTask, err error) {
 	f.mu.Lock()

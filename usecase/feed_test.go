@@ -353,8 +353,8 @@ func TestFeedSleepsWithoutStreams(t *testing.T) {
 	})
 }
 
-// An alert on the age fires while resource servers ask a replica that is blind, and not because one of them comes after
-// a pause, or none comes.
+// An alert on the age fires while resource servers ask a replica that is blind, and not because one of them comes
+// after a pause, or none comes.
 func TestFeedAgeIsThatOfWhatSomebodyWants(t *testing.T) {
 	feed(t, func(t *testing.T, f *feeding) {
 		for range 3 {
@@ -403,7 +403,7 @@ func TestFeedSurvivesAStoreThatHangs(t *testing.T) {
 	}
 }
 
-// A tenant whose access tokens live longer than the default needs older facts than the feed has read.
+// A tenant with access tokens of a longer lifetime than the default needs older facts than the feed has read.
 func TestFeedReadsFurtherBackForATenantThatNeedsIt(t *testing.T) {
 	feed(t, func(t *testing.T, f *feeding) {
 		f.store.revoke(sessionFact("acme", 1))
@@ -422,7 +422,7 @@ func TestFeedReadsFurtherBackForATenantThatNeedsIt(t *testing.T) {
 			t.Errorf("sessions %v, want %v", got, want)
 		}
 		if got := sessions(next(t, s, time.Second)); len(got) != 0 {
-			t.Errorf("the other tenant got the session %v, which matters to nobody there", got)
+			t.Errorf("the other tenant got the session %v, which no longer matters there", got)
 		}
 	})
 }
@@ -491,7 +491,7 @@ func TestFeedReadsAgainWhenTheHeadGoesBack(t *testing.T) {
 }
 
 // A session whose revocation was lost by a fail-over, and that is revoked again, is known to a replica that read it
-// before. A client that was on another replica meanwhile has not heard of it.
+// before. A client that was on another replica meanwhile does not know it.
 func TestFeedResumesWithAFactThatHasLostItsPosition(t *testing.T) {
 	feed(t, func(t *testing.T, f *feeding) {
 		f.store.revoke(sessionFact("acme", 1))
@@ -566,7 +566,7 @@ func TestFeedEncodesATickOnce(t *testing.T) {
 	})
 }
 
-// A stream of a tenant that does not exist ends before it begins, and thousands of streams do not ask thousands of times.
+// A stream of an unknown tenant is refused, and thousands of streams make one query.
 func TestFeedReadsHowLongFactsMatterOncePerTenant(t *testing.T) {
 	feed(t, func(t *testing.T, f *feeding) {
 		if _, err := f.Follow(t.Context(), "nobody", 0); !errors.Is(err, domain.ErrNotFound) {
@@ -605,7 +605,7 @@ func TestFeedReadsHowLongFactsMatterOncePerTenant(t *testing.T) {
 		}
 		time.Sleep(61 * time.Second)
 		if _, err := s.Next(t.Context(), 0); !errors.Is(err, usecase.ErrBlind) {
-			t.Errorf("Next, when nobody has read for a minute how long facts matter: %v, want ErrBlind", err)
+			t.Errorf("Next, a minute after the last call of Keep: %v, want ErrBlind", err)
 		}
 	})
 }

@@ -34,7 +34,7 @@ type tenantFacts struct {
 	keep   time.Duration // how long facts matter; 0 if it was never read
 	keepAt time.Time     // when it was read
 	// window is how long facts are held. covered is how far back they have been read: less than window until the
-	// reading that it needs was good.
+	// reading that it needs has succeeded.
 	window, covered time.Duration
 }
 
@@ -82,8 +82,8 @@ func (k *Tick) Facts() []domain.Fact {
 	return append(facts, k.others...)
 }
 
-// Encoded returns the facts in the form that encode gives them. It calls encode once in the life of the tick, whoever
-// asks, and all get the same bytes, which must not be changed.
+// Encoded returns the facts in the form that encode gives them. It calls encode once for each tick. All callers get
+// the same bytes, and must not change them.
 func (k *Tick) Encoded(encode func([]domain.Fact) []byte) []byte {
 	k.once.Do(func() { k.encoded = encode(k.Facts()) })
 	return k.encoded
@@ -93,8 +93,8 @@ func (k *Tick) len() int { return len(k.sessions) + len(k.others) }
 
 func (t *tenantFacts) len() int { return len(t.sessions) + len(t.others) }
 
-// take adds a fact that was read at now, and reports whether it was unknown. A mark that is known with a lower epoch is
-// a new fact; one with a higher epoch contains it.
+// take adds a fact that was read at now, and reports whether it was unknown. A mark that is known with a lower epoch
+// is a new fact; one with a higher epoch contains it.
 func (t *tenantFacts) take(f domain.Fact, now time.Time) (isNew bool) {
 	if !f.SessionID.IsZero() {
 		known, ok := t.sessions[f.SessionID]
@@ -222,8 +222,8 @@ func (t *tenantFacts) drop(k *Tick) {
 	}
 }
 
-// merge merges neighbouring ticks that are old enough. Ticks that subscribers may hold are not changed, except for what
-// the mutex guards.
+// merge merges neighbouring ticks that are old enough. Ticks that subscribers may hold are not changed, except for
+// what the mutex guards.
 func (t *tenantFacts) merge(now time.Time) {
 	merged := make([]*Tick, 0, len(t.ticks))
 	for from := 0; from < len(t.ticks); {

@@ -261,10 +261,10 @@ func (c *client) look(h *history) {
 	}
 }
 
-// A resource server accepts a token because its view is complete as of some instant. So in any history, with calls that
-// fail, clients that go to another replica, and fail-overs that lose stamps: a view that is complete as of an instant has
-// every fact of its tenant of before that matters, the instant is not after the start of the last good reading and beat,
-// and a client gets nothing of another tenant.
+// A resource server accepts a token because its view is complete as of some instant. So in any history, with calls
+// that fail, clients that go to another replica, and fail-overs that lose stamps: a view that is complete as of an
+// instant has every earlier fact of its tenant that matters, the instant is not after the start of the last successful
+// reading and beat, and a client gets nothing of another tenant.
 func TestFeedViewsAreComplete(t *testing.T) {
 	checked := 0
 	for seed := range uint64(250) {

@@ -27,12 +27,12 @@ type prover struct {
 	algorithm domain.Algorithm
 }
 
-// proverMaxAge is how long a tenant's issuer and algorithm are used: each stream with a nonce wants a proof every 10 s,
-// and they must not cost a query each. The key is looked up each time, so one that was revoked signs nothing.
+// proverMaxAge is how long a tenant's issuer and algorithm are used: each stream with a nonce wants a proof every 10
+// s, and they must not cost a query each. The key is looked up each time, so one that was revoked signs nothing.
 const proverMaxAge = 10 * time.Second
 
-// Do returns the proof, in compact form, that a view with the facts up to cursor was complete as of the moment completeAfter
-// after the request arrived. The tenant's own algorithm signs, whatever its applications use.
+// Do returns the proof, in compact form, that a view with the facts up to cursor was complete as of the moment
+// completeAfter after the request arrived. The tenant's own algorithm signs, whatever its applications use.
 func (p *Prove) Do(
 	ctx context.Context, tenantID, nonce string, cursor domain.Position, completeAfter time.Duration,
 ) (string, error) {

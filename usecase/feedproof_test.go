@@ -26,8 +26,8 @@ func (p *proofs) SignProof(_ context.Context, key domain.SigningKey, v domain.Vi
 	return "signed", nil
 }
 
-// What is signed is what the stream said, by the tenant whose stream it is. A view that claimed to be newer than it is,
-// by rounding, would make the proof a lie.
+// The proof has the claims of the frame, and the signature of the tenant whose stream it is. A view that claimed to be
+// newer than it is, by rounding, would make the proof a lie.
 func TestProveSignsWhatTheStreamSaid(t *testing.T) {
 	w := newWorld(t)
 	signer := &proofs{Signer: w.probe}

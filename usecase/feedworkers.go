@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// feedReadInterval is the time from the start of one reading to that of the next, and feedSlowInterval that after a
-	// reading that took longer than feedSlowRead: the store has other work.
+	// feedReadInterval is the time from the start of one reading to that of the next, and feedSlowInterval that after
+	// a reading that took longer than feedSlowRead: the store has other work.
 	feedReadInterval = 100 * time.Millisecond
 	feedSlowInterval = time.Second
 	feedSlowRead     = 25 * time.Millisecond
@@ -22,7 +22,8 @@ const (
 	feedStampInterval = time.Second
 	feedStampLimit    = 1000
 
-	// feedCallTimeout bounds each call of the store: one that never responds makes the feed blind, and does not stop it.
+	// feedCallTimeout bounds each call of the store: one that never responds makes the feed blind, and does not stop
+	// it.
 	feedCallTimeout = 2 * time.Second
 	// feedMaxReadTimeout bounds a reading after others were cut short: there may be millions of facts to read, and the
 	// first reading would never succeed.
@@ -136,7 +137,7 @@ func (f *Feed) readWithin(ctx context.Context) (r *reading, head domain.Position
 		}
 	})
 	if err != nil {
-		f.take(r, batch) // they are facts all the same
+		f.take(r, batch) // they are facts anyway
 		return r, 0, err
 	}
 	f.finish(r, batch, head)
@@ -204,7 +205,7 @@ func (f *Feed) take(r *reading, facts []domain.Fact) {
 	r.publish()
 }
 
-// finish adds the last facts of a reading that was good, and extends what is complete.
+// finish adds the last facts of a reading that succeeded, and extends what is complete.
 func (f *Feed) finish(r *reading, facts []domain.Fact, head domain.Position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
