@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -290,8 +291,9 @@ type facts struct {
 	all     []domain.Fact
 	head    domain.Position
 	longest time.Duration
-	gone    bool  // the tenants do not exist
-	failing error // of each call
+	gone    bool         // the tenants do not exist
+	failing error        // of each call that the feed repeats
+	slow    atomic.Int64 // the time that a read takes after its snapshot
 }
 
 // revoke adds facts, with the head as their position unless it is 0.
@@ -328,13 +330,15 @@ func (f *facts) Revoked(
 	_ context.Context, after domain.Position, each func(domain.Fact),
 ) (domain.Position, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, fact := range f.all {
+	all, head, err := slices.Clone(f.all), f.head, f.failing
+	f.mu.Unlock()
+	time.Sleep(time.Duration(f.slow.Load()))
+	for _, fact := range all {
 		if fact.Position == 0 || fact.Position > after {
 			each(fact)
 		}
 	}
-	return f.head, f.failing
+	return head, err
 }
 
 func (f *facts) Stamp(context.Context, time.Time, int) (int, error) {
@@ -355,5 +359,5 @@ func (f *facts) LongestAccessTTL(context.Context, string) (time.Duration, error)
 	if f.gone {
 		return 0, domain.ErrNotFound
 	}
-	return f.longest, f.failing
+	return f.longest, nil
 }

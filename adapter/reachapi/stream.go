@@ -66,6 +66,7 @@ func (a *API) revocations(c echo.Context) error {
 	}
 	f, view, err := a.follow(c, r)
 	if err != nil {
+		web.LogRecord(c).Logged = errors.Is(err, usecase.ErrBlind) // by the feed, once for all that reconnect
 		return err
 	}
 	defer f.subscription.Close()
