@@ -28,7 +28,8 @@ type problem struct {
 	Message string `json:"message"`
 }
 
-// renderRefusal writes all refusals. 401, 404 and 5xx have no body, so they reveal neither tenants nor internal details.
+// renderRefusal writes all refusals. 401, 404 and 5xx have no body, so they reveal neither tenants nor internal
+// details.
 func renderRefusal(c echo.Context, status int, err error) error {
 	refused := (*web.Refused)(nil)
 	switch {

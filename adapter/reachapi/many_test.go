@@ -15,8 +15,8 @@ import (
 )
 
 // Each of many clients on real connections gets each fact, in frames without a gap, and a bye when the server stops. A
-// busy machine may end a stream, because the feed is late or the client is: then the client resumes. The other tests run
-// alone in the time of a bubble.
+// busy machine may end a stream, because the feed is late or the client is: then the client resumes. The other tests
+// run alone in the time of a bubble.
 func TestManyClientsGetEveryFact(t *testing.T) {
 	const clients, facts = 100, 20
 	s := newService(t)

@@ -171,9 +171,10 @@ func TestTheContractCheckSeesEachBreach(t *testing.T) {
 		"a mark whose user is none":  {"facts", "", `{"n":1,"keep":300,"m":[[null,"",1,null]]}`, false},
 		"a mark except a UUID": {"facts", "",
 			`{"n":1,"keep":300,"m":[[null,"u",1,"019b2f6e-3c5a-7d41-9e0c-5b7a8d2f1c34"]]}`, false},
-		"no facts":               {"facts", "", `{"n":1,"keep":300}`, false},
-		"an empty list":          {"facts", "", `{"n":1,"keep":300,"s":[]}`, false},
-		"a session as a UUID":    {"facts", "", `{"n":1,"keep":300,"s":["019b2f6e-3c5a-7d41-9e0c-5b7a8d2f1c34"]}`, false},
+		"no facts":      {"facts", "", `{"n":1,"keep":300}`, false},
+		"an empty list": {"facts", "", `{"n":1,"keep":300,"s":[]}`, false},
+		"a session as a UUID": {"facts", "",
+			`{"n":1,"keep":300,"s":["019b2f6e-3c5a-7d41-9e0c-5b7a8d2f1c34"]}`, false},
 		"facts without keep":     {"facts", "", `{"n":1,"k":["a"]}`, false},
 		"facts with an id":       {"facts", "1", `{"n":1,"keep":300,"k":["a"]}`, false},
 		"fresh":                  {"fresh", "1", `{"n":1,"e":-5}`, true},
@@ -294,7 +295,8 @@ func TestTheDocumentIsServed(t *testing.T) {
 		page := s.do(httptest.NewRequest("GET", "/revocations/docs", nil)).Body.String()
 		for _, want := range []string{
 			"https://auth.acme.example/tokens/t/1.0/revocations", "event: fresh\n", "application/json", asStream,
-			`href="/revocations/openapi.yaml"`, `href="/revocations/docs/style.css"`, "The version of the frames.", "Sessions that are revoked.", "Connect again after this time",
+			`href="/revocations/openapi.yaml"`, `href="/revocations/docs/style.css"`,
+			"The version of the frames.", "Sessions that are revoked.", "Connect again after this time",
 		} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page does not have %q", want)

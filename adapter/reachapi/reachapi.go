@@ -11,11 +11,11 @@
 //     machine's monotonic clock. The client adds it to its own instant of the request, so no two clocks are compared.
 //   - A client that does not name text/event-stream in Accept gets the long poll. `curl`, a health check or a browser
 //     sends */*, and gets a response that ends.
-//   - A long poll with a cursor waits for half a second at least, if it may wait that long. A fact has no position until
-//     it is stamped, so until then each response to the same client repeats it: polls without that pause would follow
-//     each other as fast as the network allows.
-//   - A response to a stream closes its connection at its end. The client's next one then goes through the load balancer
-//     again, which is the purpose of ending a stream after ten minutes.
+//   - A long poll with a cursor waits for half a second at least, if it may wait that long. A fact has no position
+//     until it is stamped, so until then each response to the same client repeats it: polls without that pause would
+//     follow each other as fast as the network allows.
+//   - A response to a stream closes its connection at its end. The client's next one then goes through the load
+//     balancer again, which is the purpose of ending a stream after ten minutes.
 package reachapi
 
 import (
@@ -31,8 +31,8 @@ import (
 // API has the use cases of the endpoint, and its other dependencies.
 type API struct {
 	Feed *usecase.Feed
-	// Prove returns a signed statement that whoever sent the nonce has, with the facts up to the cursor, the view of that
-	// age, see openapi.yaml.
+	// Prove returns a signed statement that the client that sent the nonce has, with the facts up to the cursor, the view of
+	// that age, see openapi.yaml.
 	Prove func(ctx context.Context, tenantID, nonce string, cursor domain.Position, age time.Duration) (string, error)
 	// URL is where clients reach the API, and TenantID the only tenant, or empty, for the examples in openapi.yaml.
 	URL, TenantID string

@@ -116,8 +116,8 @@ func parseCursor(text string) (domain.Position, bool) {
 }
 
 // acceptsStream reports whether the client prefers a stream to a long poll, by its Accept. ok is false if it accepts
-// neither. Of equal preference, the stream counts only if the client names it: */* is what a program sends that does not
-// know of streams.
+// neither. Of equal preference, the stream counts only if the client names it: */* is what a program sends that does
+// not know of streams.
 func acceptsStream(header http.Header) (stream, ok bool) {
 	accept := strings.Join(header.Values(echo.HeaderAccept), ",")
 	if strings.TrimSpace(accept) == "" {

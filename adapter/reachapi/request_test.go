@@ -65,7 +65,8 @@ func TestAcceptChoosesTheFormat(t *testing.T) {
 				status, mediaType = 406, "application/json"
 			}
 			if res.Code != status || res.Header().Get("Content-Type") != mediaType {
-				t.Errorf("%q: got %d %s, want %d %s", accept, res.Code, res.Header().Get("Content-Type"), status, mediaType)
+				t.Errorf("%q: got %d %s, want %d %s",
+					accept, res.Code, res.Header().Get("Content-Type"), status, mediaType)
 			}
 		}
 		two := s.request(t, "", "Accept", "text/html")
@@ -156,7 +157,8 @@ func TestTheQueryIsChecked(t *testing.T) {
 			{"?nonce=" + n129, "", true, "[invalid]nonce"},
 			{"?nonce=" + n15 + "%20", "", true, "[invalid]nonce"},
 			{"?nonce=" + n16 + "%0A", "", false, "[invalid]nonce"},
-			{"?wait=99&nonce=1&cursor=a", "b", false, "[invalid]Last-Event-ID [invalid]cursor [invalid]nonce [invalid]wait"},
+			{"?wait=99&nonce=1&cursor=a", "b", false,
+				"[invalid]Last-Event-ID [invalid]cursor [invalid]nonce [invalid]wait"},
 		} {
 			req := s.request(t, test.query)
 			if test.stream {
@@ -206,15 +208,18 @@ func TestTheFirstFaultInTheOrderOfChecksIsTold(t *testing.T) {
 			{"permission before two tenants", "GET", "/t/acme/revocations", "everything else",
 				[]string{"X-Tenant-Id", "globex"}, 0, 401},
 			{"tenant before Accept", "GET", "/t/globex/revocations", "reader", []string{"Accept", "text/html"}, 0, 401},
-			{"no such tenant", "GET", "/t/nobody/revocations", "unbound reader", []string{"Accept", "text/html"}, 0, 401},
+			{"no such tenant", "GET", "/t/nobody/revocations", "unbound reader",
+				[]string{"Accept", "text/html"}, 0, 401},
 			{"two tenants before Accept", "GET", "/t/acme/revocations", "reader",
 				[]string{"X-Tenant-Id", "globex", "Accept", "text/html"}, 0, 400},
 			{"key before Accept", "GET", "/t/acme/revocations", "", []string{"Accept", "text/html"}, 0, 401},
 			{"key before query", "GET", "/t/acme/revocations?cursor=x", "", nil, 0, 401},
 			{"permission before query", "GET", "/t/acme/revocations?cursor=x", "everything else", nil, 0, 401},
-			{"Accept before query", "GET", "/t/acme/revocations?cursor=x", "reader", []string{"Accept", "text/html"}, 0, 406},
+			{"Accept before query", "GET", "/t/acme/revocations?cursor=x", "reader",
+				[]string{"Accept", "text/html"}, 0, 406},
 			{"an unbound key", "GET", "/t/globex/revocations", "unbound reader", nil, 0, 200},
-			{"the tenant twice", "GET", "/t/acme/revocations/", "reader", []string{"X-Stencil-TenantId", "acme"}, 0, 200},
+			{"the tenant twice", "GET", "/t/acme/revocations/", "reader",
+				[]string{"X-Stencil-TenantId", "acme"}, 0, 200},
 			{"a body is ignored", "GET", "/t/acme/revocations", "reader", nil, 10, 200},
 		} {
 			req := httptest.NewRequest(test.method, test.path, strings.NewReader(strings.Repeat("x", test.body)))

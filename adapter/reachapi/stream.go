@@ -55,7 +55,8 @@ const (
 
 // Endings lists them.
 var Endings = []string{
-	string(endedAge), string(endedBlind), string(endedClient), string(endedRefused), string(endedSlow), string(endedStop),
+	string(endedAge), string(endedBlind), string(endedClient), string(endedRefused), string(endedSlow),
+	string(endedStop),
 }
 
 // revocations handles GET /t/:tenantId/revocations.

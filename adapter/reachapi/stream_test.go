@@ -20,8 +20,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// The bytes of a stream are what clients in other languages parse. e is rounded down, or a view would seem newer than it
-// is. It may be below zero: the feed's beat is older than the request.
+// The bytes of a stream are what clients in other languages parse. e is rounded down, or a view would seem newer than
+// it is. It may be below zero: the feed's beat is older than the request.
 func TestAStreamIsThisByteForByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
@@ -58,8 +58,8 @@ data: {"n":3,"e":248}
 	})
 }
 
-// Caches, and proxies that buffer or compress, would delay frames. The connection is closed at the end, so that the next
-// stream may go to another replica.
+// Caches, and proxies that buffer or compress, would delay frames. The connection is closed at the end, so that the
+// next stream may go to another replica.
 func TestAResponseHasTheseHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
@@ -341,7 +341,8 @@ func TestTheMarkOfADeletedTenantIsSentBeforeTheEnd(t *testing.T) {
 	})
 }
 
-// The feed may be slow: it may be in a read that began before the permission was lost. What is sent after the refusal is from a read that began after it.
+// The feed may be slow: it may be in a read that began before the permission was lost. What is sent after the refusal
+// is from a read that began after it.
 func TestAStreamThatIsRefusedHasAViewOfAfterTheRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
@@ -448,7 +449,8 @@ func TestAProofThatTakesLongDelaysNoFrame(t *testing.T) {
 			return prove(ctx, tenantID, nonce, cursor, age)
 		}
 		begun := time.Now()
-		all := events(t, s.follow(s.request(t, "?nonce=abcdefgh-_123456", "Accept", asStream), time.Minute).Body.String())
+		req := s.request(t, "?nonce=abcdefgh-_123456", "Accept", asStream)
+		all := events(t, s.follow(req, time.Minute).Body.String())
 		if fresh := strings.Count(named(all), "fresh"); fresh < 105 || fresh > 121 {
 			t.Errorf("%d frames fresh in a minute", fresh)
 		}
@@ -566,7 +568,9 @@ func TestTenantsAreIsolated(t *testing.T) {
 					f.SessionID[1] = 'g'
 				}
 				s.facts.revoke(domain.Position(step), f)
-				s.facts.revoke(domain.Position(step), domain.Fact{TenantID: tenant, Epoch: uint64(step + 1), UserID: tenant})
+				s.facts.revoke(domain.Position(step), domain.Fact{
+					TenantID: tenant, Epoch: uint64(step + 1), UserID: tenant,
+				})
 			}
 		}
 		time.Sleep(2 * time.Second)
