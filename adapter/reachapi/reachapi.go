@@ -31,8 +31,8 @@ import (
 // API has the use cases of the endpoint, and its other dependencies.
 type API struct {
 	Feed *usecase.Feed
-	// Prove returns a signed statement that the client that sent the nonce has, with the facts up to the cursor, the view of
-	// that age, see openapi.yaml.
+	// Prove returns a signed statement that the client that sent the nonce, once it has the facts up to the cursor, has
+	// a view of that age: see openapi.yaml.
 	Prove func(ctx context.Context, tenantID, nonce string, cursor domain.Position, age time.Duration) (string, error)
 	// URL is where clients reach the API, and TenantID the only tenant, or empty, for the examples in openapi.yaml.
 	URL, TenantID string
