@@ -119,7 +119,7 @@ func noTenant(err error) error {
 func (f *follower) next(wait time.Duration) (usecase.View, ending, error) {
 	view, err := f.subscription.Next(f.ctx, wait)
 	switch {
-	case f.ctx.Err() != nil && context.Cause(f.ctx) == web.ErrStopping:
+	case f.ctx.Err() != nil && errors.Is(context.Cause(f.ctx), web.ErrStopping):
 		return view, endedStop, nil
 	case f.ctx.Err() != nil:
 		return view, endedClient, nil

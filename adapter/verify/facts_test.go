@@ -2,6 +2,7 @@ package verify
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -358,7 +359,7 @@ func TestATableRefusesMoreThanMaxFacts(t *testing.T) {
 		_, tenant := facts.addMark(mark{epoch: 1, at: 4})
 		_, key := facts.addKey("l", 4)
 		for _, err := range []error{session, user, tenant, key} {
-			if err != errFull {
+			if !errors.Is(err, errFull) {
 				t.Errorf("got %v, want %v", err, errFull)
 			}
 		}

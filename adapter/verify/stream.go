@@ -530,11 +530,11 @@ func (c *connection) do(ctx context.Context) error {
 	for {
 		frame, err := next()
 		switch {
-		case err == io.EOF && c.complete && c.polling:
+		case errors.Is(err, io.EOF) && c.complete && c.polling:
 			return nil
-		case err == io.EOF && c.last != nil && c.polling:
+		case errors.Is(err, io.EOF) && c.last != nil && c.polling:
 			return errNoProof
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return cause(ctx, io.ErrUnexpectedEOF)
 		case err != nil:
 			return cause(ctx, err)
@@ -653,7 +653,7 @@ func arrayFrames(body io.Reader) func() (frame, error) {
 		switch {
 		case limited.N <= 0:
 			return protocol("above %d bytes", maxFrame)
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return io.ErrUnexpectedEOF
 		}
 		return err

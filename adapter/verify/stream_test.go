@@ -288,7 +288,7 @@ func TestEventsOfAStream(t *testing.T) {
 			for ; err == nil; f, err = next() {
 				got = append(got, f)
 			}
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				t.Errorf("%s, %s: got %v, want EOF", tc.name, name, err)
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
