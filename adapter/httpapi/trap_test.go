@@ -191,9 +191,12 @@ func (s *service) cookieValues(t *testing.T) map[string]string {
 		return g.RefreshToken
 	}
 	values["purged"] = end("cookies")
+	if _, err := s.store.Store.Stamp(t.Context(), s.clock(), 1000); err != nil {
+		t.Fatal(err)
+	}
 	_, err := s.store.Store.Purge(t.Context(), port.PurgeStep{
 		LeaseHolder: "test", Now: s.clock(), LeaseUntil: s.clock().Add(time.Second), EndedBefore: s.clock(),
-		Before:       s.clock(),
+		Before:       s.clock().Add(2 * time.Hour), // no resource server needs the fact any more
 		MaxClockSkew: time.Hour, Limit: 1000,
 	})
 	if err != nil {
