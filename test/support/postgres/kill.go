@@ -47,6 +47,15 @@ kill9() {
 	rm "$dir/data/postmaster.pid"
 	up=
 }
+freeze() {
+	postmaster=$(sed -n 1p "$dir/data/postmaster.pid") && kill -STOP "$postmaster" || return 1
+	kill -STOP $(children "$postmaster") 2>/dev/null || true # one may have ended
+}
+thaw() {
+	postmaster=$(sed -n 1p "$dir/data/postmaster.pid") || return 1
+	kill -CONT $(children "$postmaster") 2>/dev/null
+	kill -CONT "$postmaster"
+}
 again() {
 	for attempt in 1 2 3 4 5; do
 		! start || return 0
@@ -74,6 +83,23 @@ func (s *Server) Kill() error {
 	}
 	if err := s.tell("kill9"); err != nil {
 		return fmt.Errorf("postgres: kill the server: %w", err)
+	}
+	return nil
+}
+
+// Freeze stops all processes of a server that this package started, by SIGSTOP, as a machine that hangs does. Thaw
+// continues them.
+func (s *Server) Freeze() error {
+	if err := s.tell("freeze"); err != nil {
+		return fmt.Errorf("postgres: freeze the server: %w", err)
+	}
+	return nil
+}
+
+// Thaw ends a Freeze.
+func (s *Server) Thaw() error {
+	if err := s.tell("thaw"); err != nil {
+		return fmt.Errorf("postgres: thaw the server: %w", err)
 	}
 	return nil
 }

@@ -51,6 +51,11 @@ func (o BuildOptions) overlay(ctx context.Context, dir string) (path string, err
 		}
 		texts[c.File] = strings.Replace(text, c.From, c.To, 1)
 	}
+	if o.ClockIn != "" {
+		if err := clockIn(root, o.ClockIn, texts); err != nil {
+			return "", err
+		}
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}

@@ -20,6 +20,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -47,11 +48,13 @@ type BuildOptions struct {
 	Version string
 	Source  string // the module's directory; default that of the working directory
 	Race    bool   // with the race detector, which needs cgo
+	Package string // another command of the module, by its path in it; default the service
 
 	// Changes of the source. go build -overlay applies them, so the source needs no hook.
 	Changes []Change
 	Files   map[string]string // texts of added files, by path from the module's directory
 	Clock   bool              // whether it takes the time from a Clock
+	ClockIn string            // a package, by its path in the module, that does so by itself
 }
 
 // Build builds the program into dir. Without a Source the working directory has to be within this module, as it is
@@ -69,17 +72,20 @@ func Build(ctx context.Context, dir string, o BuildOptions) (Program, error) {
 	if o.Race {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
 	}
-	if len(o.Changes)+len(o.Files) > 0 {
+	if len(o.Changes)+len(o.Files) > 0 || o.ClockIn != "" {
 		overlay, err := o.overlay(ctx, p.Path+"-source")
 		if err != nil {
 			return Program{}, fmt.Errorf("change the source of %s: %w", o.Name, err)
 		}
 		args = append(args, "-overlay", overlay)
 	}
-	build := exec.CommandContext(ctx, "go", append(args, "github.com/refreshd/refreshd/cmd/refreshd")...)
+	build := exec.CommandContext(ctx, "go", append(args, path.Join(module, cmp.Or(o.Package, "cmd/refreshd")))...)
 	build.Dir, build.Env = o.Source, append(os.Environ(), cgo)
 	if out, err := build.CombinedOutput(); err != nil {
 		return Program{}, fmt.Errorf("build the service: %w\n%s", err, out)
+	}
+	if o.Package != "" {
+		return p, nil
 	}
 	said, err := exec.CommandContext(ctx, p.Path, "version").Output()
 	if err != nil {
@@ -88,6 +94,9 @@ func Build(ctx context.Context, dir string, o BuildOptions) (Program, error) {
 	p.Version, _, _ = strings.Cut(string(said), "\n") // what it was built with is on further lines
 	return p, nil
 }
+
+// StartCommand starts a command that Start of a Program does not fit. On Linux it is killed when this process ends.
+func StartCommand(c *exec.Cmd) error { return start(c) }
 
 // Settings configure a process. It inherits nothing from the environment of this process.
 type Settings struct {

@@ -294,3 +294,39 @@ func TestServiceWritesItsLogWhereItIsTold(t *testing.T) {
 		t.Errorf("the file has %q (%v), the log of the rig %q; want the lines in the file alone", text, err, s.Log())
 	}
 }
+
+// A clock that is set keeps its monotonic reading, as the clock of a machine does: a difference of two readings is the
+// time that has passed.
+func TestAClockThatIsSetKeepsItsMonotonicReading(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":   "module rigged\n",
+		"clock.go": fmt.Sprintf(clockSource, "main"),
+		"main.go": `package main
+
+import (
+	"fmt"
+	"time"
+)
+
+func main() {
+	begin := time.Now()
+	now := riggedClock(time.Now)()
+	fmt.Println(now.Sub(begin) < time.Minute, now.Round(0).Sub(begin.Round(0)).Truncate(time.Minute))
+}
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for ahead, want := range map[time.Duration]string{
+		90 * time.Minute: "true 1h30m0s\n", -90*time.Minute - time.Second: "true -1h30m0s\n",
+	} {
+		run := exec.CommandContext(t.Context(), "go", "run", ".")
+		run.Dir, run.Env = dir, append(os.Environ(), Ahead(ahead).Env())
+		if out, err := run.CombinedOutput(); err != nil || string(out) != want {
+			t.Errorf("ahead by %s: %q, %v, want %q", ahead, out, err, want)
+		}
+	}
+}
