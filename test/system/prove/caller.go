@@ -27,6 +27,8 @@ type caller struct {
 	http   *http.Client
 	apiKey string
 	faults *faults
+
+	granted func(h *history, accessToken string) // called for each access token, if it is not nil
 }
 
 func newCaller(apiKey string, f *faults) *caller {
@@ -116,6 +118,9 @@ func (c *caller) grant(h *history, word string, a answer) (out output, tokenStri
 	if err != nil || claims != want {
 		c.faults.add("the holder of %+v was answered with an access token of %+v (%v)", want, claims, err)
 		return output{}, ""
+	}
+	if c.granted != nil {
+		c.granted(h, g.Token)
 	}
 	digest := sha256.Sum256([]byte(g.Token))
 	return output{

@@ -42,13 +42,25 @@ const limitedUsers = 3
 
 var applicationNames = slices.Sorted(maps.Keys(applications))
 
-// kickstart returns the kickstart file with the tenants and the applications.
-func kickstart() string {
+// kickstart returns the kickstart file with the tenants and the applications. For resource servers it also has an API
+// key that reads the revocation stream, and an application that is deleted and made again.
+func kickstart(forReach bool) string {
+	names := applicationNames
+	if forReach {
+		names = append(slices.Clone(names), doomed)
+	}
 	text := "tenants:\n"
-	for t := range tenants {
+	number := tenants
+	if forReach {
+		number++ // one that is deleted
+	}
+	for t := range number {
 		text += fmt.Sprintf("  - {id: %s, name: %[1]s, applications: [\n", tenantName(t))
-		for _, name := range applicationNames {
-			r := applications[name]
+		for _, name := range names {
+			r, ok := applications[name]
+			if !ok {
+				r = applications["reusable"]
+			}
 			policy, usage := "SlidingWindowWithMaximumLifetime", "OneTimeUse"
 			if r.maximum == 0 {
 				policy = "SlidingWindow"
@@ -73,7 +85,11 @@ func kickstart() string {
 		}
 		text += "    ]}\n"
 	}
-	return text + `apiKeys: [{name: prove, key: ` + backendKey + `, permissions: {endpoints: {"*": ["*"]}}}]` + "\n"
+	feed := ""
+	if forReach {
+		feed = `, {name: feed, key: ` + feedKey + `, permissions: {endpoints: {"/revocations": ["GET"]}}}`
+	}
+	return text + `apiKeys: [{name: prove, key: ` + backendKey + `, permissions: {endpoints: {"*": ["*"]}}}` + feed + "]\n"
 }
 
 func tenantName(n int) string { return fmt.Sprintf("tenant-%d", n) }
@@ -632,7 +648,12 @@ func wait(ctx context.Context, t time.Time) {
 // newID returns a UUID of version 7 by a clock that is behind by up to a minute, so that the order of ids is not the
 // order of logins.
 func (c *crowd) newID(r *rand.Rand) string {
-	made := (c.replica(r).clock.at(time.Now()) - r.Int64N(minute)) / 1000
+	return idOf(r, c.replica(r).clock.at(time.Now())-r.Int64N(minute))
+}
+
+// idOf returns a UUID of version 7 of that time.
+func idOf(r *rand.Rand, at instant) string {
+	made := at / 1000
 	a, b := r.Uint64(), r.Uint64()
 	return fmt.Sprintf("%08x-%04x-7%03x-%04x-%012x",
 		made>>16, made&0xffff, a&0xfff, 0x8000|b>>48&0x3fff, b&0xffffffffffff)

@@ -15,11 +15,13 @@ type clock struct {
 }
 
 // environment returns the environment variable that sets the clock of a service.
-func (c clock) environment() string {
+func (c clock) environment() string { return c.rigged().Env() }
+
+func (c clock) rigged() rig.Clock {
 	return rig.Clock{
 		Base: c.base, Every: c.every,
 		Jump: time.Duration(c.jump) * time.Microsecond, Offset: time.Duration(c.offset) * time.Microsecond,
-	}.Env()
+	}
 }
 
 // at returns what the clock shows at a true time.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/refreshd/refreshd/test/system/prove/observe"
 )
 
 // operation is a call and its response, as far as they concern one refresh token.
@@ -41,7 +43,7 @@ const lingers = 30 * time.Second
 
 // recorder records calls, and hands a history over once nothing can be added to it.
 type recorder struct {
-	begin    time.Time
+	begin    time.Duration // a reading of the clock that the resource servers read too
 	complete func(*history)
 
 	mu        sync.Mutex
@@ -52,15 +54,18 @@ type recorder struct {
 }
 
 func newRecorder(complete func(*history)) *recorder {
-	return &recorder{begin: time.Now(), complete: complete, histories: map[string]*history{}}
+	return &recorder{begin: observe.Monotonic(), complete: complete, histories: map[string]*history{}}
 }
+
+// since returns the time since the run began.
+func (r *recorder) since() time.Duration { return observe.Monotonic() - r.begin }
 
 // follow begins the history of a refresh token, before any request names it.
 func (r *recorder) follow(h *history) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.histories[h.ID] = h
-	now := time.Since(r.begin)
+	now := r.since()
 	r.wide = slices.DeleteFunc(r.wide, func(p *pending) bool {
 		return p.over && (!p.lost || now-p.at > lingers)
 	})
@@ -74,6 +79,17 @@ func (r *recorder) close(h *history) {
 	r.mu.Lock()
 	h.closed = true
 	r.unlock(h)
+}
+
+// closeAll closes the histories that are still open, at the end of a run.
+func (r *recorder) closeAll() {
+	r.mu.Lock()
+	var all []*history
+	for _, h := range r.histories {
+		h.closed = true
+		all = append(all, h)
+	}
+	r.unlock(all...)
 }
 
 // unlock hands over the histories that are complete.
@@ -142,7 +158,7 @@ func (r *recorder) calling(client int, in input, as concerns, wide bool) *pendin
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls++
-	p := &pending{r: r, client: client, in: in, at: time.Since(r.begin), concerns: as, parts: map[*history]*operation{}}
+	p := &pending{r: r, client: client, in: in, at: r.since(), concerns: as, parts: map[*history]*operation{}}
 	for _, h := range r.histories {
 		p.concern(h)
 	}
@@ -174,7 +190,7 @@ func (p *pending) concern(h *history) {
 func (p *pending) ended(at instant, answered bool, answer func(h *history) output) {
 	p.r.mu.Lock()
 	p.over, p.lost = true, !answered
-	now := time.Since(p.r.begin)
+	now := p.r.since()
 	var changed []*history
 	for h, o := range p.parts {
 		o.Input.At.Last = forever

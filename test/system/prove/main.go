@@ -8,6 +8,10 @@
 // and their failures. mutants.go breaks the service on purpose, in ways that the check has to find: a proof that cannot
 // fail proves nothing.
 //
+// Rounds of another kind run resource servers too: processes with adapter/verify that check access tokens while their
+// sessions are revoked. reach_check.go has the properties, reach_parts.go the rounds, reach_deeds.go their faults,
+// reach_mutants.go the mistakes to find. The program of a resource server is in the folder resource.
+//
 // It does not prove how refresh tokens affect each other, except by revocations that cover both and by the limit of a
 // user's refresh tokens. Other tests have these: signatures, purges, rate limits, applications that become inactive or
 // change their policy, bindings other than an API key, and requests that name another tenant.
@@ -43,6 +47,7 @@ type options struct {
 	devices  int
 	keep     string
 	replay   string
+	reach    time.Duration
 }
 
 func run(ctx context.Context, args []string, w io.Writer) error {
@@ -54,7 +59,11 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	flags.IntVar(&o.devices, "devices", 240, "number of devices in use at a time")
 	flags.StringVar(&o.keep, "keep", ".prove", "directory for histories that are wrong")
 	flags.StringVar(&o.replay, "replay", "", "check and draw the history in this file, and do nothing more")
-	if err := flags.Parse(args); err != nil {
+	flags.DurationVar(&o.reach, "reach", 10*time.Minute, "how long to run the unchanged service with resource servers")
+	parse := rig.PartFlag(flags, "prove runs the service while processes are killed and networks fail. The parts are its "+
+		"rounds with resource servers.", reachParts, reachParts)
+	parts, err := parse(args)
+	if err != nil {
 		return err
 	}
 	if o.replay != "" {
@@ -72,6 +81,12 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	var errs []error
 	if o.duration > 0 {
 		errs = append(errs, proveIt(ctx, o, dir, w))
+	}
+	if o.reach > 0 {
+		if len(parts) == len(reachParts) {
+			parts = fitting(parts, o)
+		}
+		errs = append(errs, proveReach(ctx, o, parts, dir, w))
 	}
 	if o.mutants != "" {
 		errs = append(errs, findMutants(ctx, o, dir, w))
@@ -101,6 +116,17 @@ func replay(o options, w io.Writer) error {
 		return err
 	}
 	return fmt.Errorf("no order of the calls explains the responses: %s, and .html beside it", path)
+}
+
+// leastPart is how long a round with resource servers takes at least: its processes have to start.
+const leastPart = 30 * time.Second
+
+// fitting returns as many of the parts as fit, so that several short runs use all of them.
+func fitting(parts []*setting, o options) (fit []*setting) {
+	for i := range min(len(parts), max(1, int(o.reach/leastPart))) {
+		fit = append(fit, parts[(o.seed+uint64(i))%uint64(len(parts))])
+	}
+	return fit
 }
 
 // rounds are the settings of the rounds of a proof, used one after another and again.
@@ -259,7 +285,7 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 	for i := range nemesisErrs {
 		befalls.Go(func() {
 			n := &nemesis{world: world, random: random(2000 + i), counts: &befallen}
-			if nemesisErrs[i] = n.run(running); nemesisErrs[i] != nil {
+			if nemesisErrs[i] = n.run(running, n.deeds()); nemesisErrs[i] != nil {
 				fmt.Fprintln(o.progress, "the round ends before its time:", nemesisErrs[i])
 				end()
 			}

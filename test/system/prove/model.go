@@ -101,6 +101,9 @@ const (
 	spare      kind = "spare"       // all of the user's but this one
 	login      kind = "login"       // the issue of another one of the same user, if their number is limited
 	read       kind = "read"
+
+	accepted kind = "accepted" // a resource server accepted an access token, on a view of that instant
+	rejected kind = "rejected" // a resource server refused one as revoked
 )
 
 // input is a call, as far as it concerns one refresh token.
@@ -286,6 +289,16 @@ func (t token) recover(r rules, at span) token {
 // step returns the branches of any call.
 func (t token) step(r rules, in input) (ways []branch) {
 	switch in.Kind {
+	case accepted: // the view may be older than the issue
+		if !t.Revoked {
+			ways = append(ways, branch{word: done, after: t})
+		}
+		return ways
+	case rejected:
+		if t.Revoked {
+			ways = append(ways, branch{word: done, after: t})
+		}
+		return ways
 	case exchange:
 		return t.exchange(r, in)
 	case revokeWide: // by epoch: it covers what was issued before

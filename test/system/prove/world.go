@@ -21,9 +21,16 @@ type setting struct {
 	Services int
 	Jumps    bool // the clocks move by a second at a time, otherwise by milliseconds
 	OneByOne bool // no shared writes
+
+	*reach // of a round with resource servers
+
+	first *rig.Program // that the services run first, if it is another one than after their next start
 }
 
 func (s setting) String() string {
+	if s.reach != nil {
+		return s.describe()
+	}
 	text := fmt.Sprintf("%s, %d service(s), clocks that flow", s.Engine, s.Services)
 	if s.Jumps {
 		text = fmt.Sprintf("%s, %d service(s), clocks that jump", s.Engine, s.Services)
@@ -44,7 +51,12 @@ type member struct {
 	settings rig.Settings
 	clients  *wire
 	database *wire // nil for SQLite
+	standby  *wire // nil without a standby
 	clock    clock
+	// address is that of the primary, as an operator moves it by DNS or a virtual address; nil without a standby.
+	address *balancer
+
+	clockFile string // of a clock that steps
 }
 
 // world is the processes of a round.
@@ -53,14 +65,21 @@ type world struct {
 	mu      sync.Mutex // held while the database is killed
 	server  *postgres.Server
 	members []*member
+
+	database string // its URL, without a wire between
+	standby  *postgres.Server
+	bouncer  *postgres.Bouncer
 }
 
 // newWorld starts all processes. The caller has to close the result even if there is an error.
 func newWorld(ctx context.Context, program rig.Program, s setting, env []string) (w *world, err error) {
 	w = &world{program: program}
 	database := "sqlite:" + filepath.Join(program.Dir, fmt.Sprintf("prove-%d.db", time.Now().UnixNano()))
+	if s.Engine == "memory" {
+		database = "memory:"
+	}
 	if s.Engine == "postgres" {
-		if w.server, err = postgres.StartServer(ctx, postgres.Options{Durable: true}); err != nil {
+		if w.server, err = postgres.StartServer(ctx, postgres.Options{Durable: true, Own: s.reach != nil}); err != nil {
 			return w, err
 		}
 		if database, err = w.server.NewDatabase(ctx); err != nil {
@@ -68,6 +87,12 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 		}
 		if out, err := program.Run(ctx, rig.Settings{Database: database}, "migrate"); err != nil {
 			return w, fmt.Errorf("%w\n%s", err, out)
+		}
+	}
+	w.database = database
+	if s.reach != nil {
+		if err := w.extend(ctx, s); err != nil {
+			return w, err
 		}
 	}
 	base := time.Now().Truncate(time.Second)
@@ -82,21 +107,50 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 		}
 		// The clocks of the first two differ by as much as the model allows.
 		m.clock.offset = [...]instant{0, skew, skew / 2}[i]
-		m.settings = rig.Settings{Database: database, Kickstart: kickstart(), Listen: addresses[0], AdminListen: addresses[1]}
+		if s.reach != nil {
+			m.clock = s.reach.clock(i, base)
+		}
+		m.settings = rig.Settings{
+			Database: database, Kickstart: kickstart(s.reach != nil), Listen: addresses[0], AdminListen: addresses[1],
+		}
 		if w.server != nil {
 			u, err := url.Parse(database)
 			if err != nil {
 				return w, err
 			}
-			if m.database, err = newWire(fmt.Sprintf("database %d", i), addresses[2], u.Host); err != nil {
+			host := u.Host
+			if w.bouncer != nil {
+				host = w.bouncer.Address()
+				q := u.Query()
+				q.Set("default_query_exec_mode", "exec")
+				u.RawQuery = q.Encode()
+			}
+			if m.database, err = newWire(fmt.Sprintf("database %d", i), addresses[2], host); err != nil {
 				return w, err
 			}
 			u.Host = addresses[2]
+			if w.standby != nil {
+				if m.standby, err = newWire(fmt.Sprintf("standby %d", i), "127.0.0.1:0", w.standby.Address()); err != nil {
+					return w, err
+				}
+				if m.address, err = newBalancer([]*wire{m.database}); err != nil {
+					return w, err
+				}
+				u.Host = m.address.address()
+			}
 			m.settings.Database = u.String()
 		}
 		// The purge compares its clock with PostgreSQL's, which has the true time. It has tests of its own.
+		clockOf := m.clock.environment()
+		if s.reach != nil && s.Stepping {
+			m.clockFile = filepath.Join(program.Dir, fmt.Sprintf("clock-%d-%d", i, time.Now().UnixNano()))
+			if err := m.clock.rigged().Set(m.clockFile); err != nil {
+				return w, err
+			}
+			clockOf = rig.ClockFile(m.clockFile)
+		}
 		m.settings.Env = append([]string{
-			m.clock.environment(), "REFRESHD_PUBLIC_URL=https://prove.example", "REFRESHD_LOG_LEVEL=warn",
+			clockOf, "REFRESHD_PUBLIC_URL=https://prove.example", "REFRESHD_LOG_LEVEL=warn",
 			"REFRESHD_PURGE_INTERVAL=0s",
 			fmt.Sprintf("REFRESHD_DATABASE_WRITE_COMBINING=%t", !s.OneByOne),
 		}, env...)
@@ -104,7 +158,11 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 			return w, err
 		}
 		w.members = append(w.members, m)
-		if m.service, err = program.Serve(ctx, m.settings); err != nil {
+		first := program
+		if s.first != nil {
+			first = *s.first
+		}
+		if m.service, err = first.Serve(ctx, m.settings); err != nil {
 			return w, err
 		}
 	}
@@ -130,6 +188,18 @@ func (w *world) close(ctx context.Context) error {
 		if m.database != nil {
 			m.database.close()
 		}
+		if m.standby != nil {
+			m.standby.close()
+		}
+		if m.address != nil {
+			m.address.close()
+		}
+	}
+	if w.bouncer != nil {
+		errs = append(errs, w.bouncer.Stop())
+	}
+	if w.standby != nil {
+		errs = append(errs, w.standby.Stop())
 	}
 	if w.server != nil {
 		errs = append(errs, w.server.Stop())
@@ -231,8 +301,7 @@ func (n *nemesis) deeds() []deed {
 	return deeds
 }
 
-func (n *nemesis) run(ctx context.Context) error {
-	deeds := n.deeds()
+func (n *nemesis) run(ctx context.Context, deeds []deed) error {
 	total := 0
 	for _, d := range deeds {
 		total += d.often
