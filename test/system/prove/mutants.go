@@ -335,7 +335,7 @@ var tokenMutants = []mutant{
 	{
 		name: "limit-by-id", says: "the limit keeps the highest ids, not the latest logins", setting: several,
 		changes: []change{
-			{storeRevoke, "ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC", "ORDER BY refresh_tokens.id DESC"},
+			{storeRevoke, `byOrdinal("DESC"), math.MaxInt64`, `"refresh_tokens.id DESC", math.MaxInt64`},
 		},
 	},
 	{

@@ -150,8 +150,8 @@ var reachMutants = []mutant{
 	},
 	{
 		name: "widest-only", says: "only the mark of the widest scope is looked up", breaks: soundness, part: "calm",
-		changes: []change{{verifyFacts, "	if t.marks.Load().cover(t.seed, s) {",
-			"	if t.tenant.Load() == nil && t.marks.Load().cover(t.seed, s) {"}},
+		changes: []change{{verifyFacts, "	return t.marks.Load().cover(t.seed, s) ||",
+			"	return t.tenant.Load() == nil && t.marks.Load().cover(t.seed, s) ||"}},
 	},
 	{
 		name: "except-ignored", says: "the session that a wide revocation spares is refused",
