@@ -194,8 +194,8 @@ var settings = withFileForms([]setting{
 	},
 	{
 		name: "feed_streams", takenBy: server, form: "N", def: "5000", count: true,
-		help: "maximum of open streams of revocations, 2 to 1000000; one API key gets at most half of them, so set it " +
-			"to twice what the resource servers with one key open at one replica, also while another one is down",
+		help: "maximum number of open revocation streams, 2 to 1000000; one API key gets at most half of them, so set it " +
+			"to twice the number that one key opens at one replica while another replica is down",
 		parse: func(c *draft, text string) (err error) {
 			c.FeedStreams, err = parseCount(text, 2, 1_000_000)
 			return err

@@ -18,8 +18,9 @@ import (
 )
 
 // FirstRun is what serve applies to an empty embedded store, for a first try: a tenant and an application, both with
-// the default policy, and an API key for that tenant that may do everything except administration, and may list all
-// sessions. The Secret is that key, made of 32 random bytes.
+// the default policy, and an API key for that tenant that may do everything except administration: it may list all
+// sessions and follow the revocations too, so that every example works with it. The Secret is that key, made of 32
+// random bytes.
 func FirstRun(random io.Reader) (usecase.Kickstart, domain.Secret, error) {
 	var raw [32]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
@@ -35,7 +36,7 @@ func FirstRun(random io.Reader) (usecase.Kickstart, domain.Secret, error) {
 		}},
 		APIKeys: []usecase.KickstartAPIKey{{
 			APIKey: domain.APIKey{Name: "first", TenantID: tenant, Permissions: domain.Permissions{
-				"*": {"*"}, domain.SessionsPermission: {"GET"},
+				"*": {"*"}, domain.SessionsPermission: {"GET"}, domain.RevocationsPermission: {"GET"},
 			}},
 			Key: key,
 		}},

@@ -58,7 +58,7 @@ func TestTheFirstRunMakesWhatApplyTakes(t *testing.T) {
 		t.Error("the key serves another tenant, or not its own")
 	}
 	if p := apiKey.APIKey.Permissions; !p.Allow("POST", "/jwt/issue") || !p.Allow("DELETE", "/jwt/refresh/:id") ||
-		!p.Allow("GET", "/sessions") || p.Allow("GET", "/api-key") {
+		!p.Allow("GET", "/sessions") || !p.Allow("GET", "/revocations") || p.Allow("GET", "/api-key") {
 		t.Errorf("permissions = %v, want all but administration", p)
 	}
 }

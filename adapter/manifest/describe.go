@@ -257,5 +257,5 @@ var allows = map[string]string{
 	"PATCH /jwt/refresh/:id":  "Change one session.",
 	"DELETE /jwt/refresh/:id": "Revoke one session.",
 	"GET /sessions":           "List and count the sessions of an application or a tenant, active and ended.",
-	"GET /revocations":        "Nothing yet: it is the name for the stream of revocations.",
+	"GET /revocations":        "Follow the revocations of the tenant, at `/t/:tenantId/revocations`.",
 }
