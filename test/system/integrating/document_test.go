@@ -89,7 +89,7 @@ func TestEveryBlockOfTheDocumentNamesItsFile(t *testing.T) {
 		seen[b.file] = true
 	}
 	for _, want := range []string{
-		"login.mjs", "login/main.go", "session.mjs", "session/session.go", "verify.py", "Verify.java",
+		"login.mjs", "login/main.go", "session.mjs", "session/session.go", "orders/main.go", "verify.py", "Verify.java",
 	} {
 		if !seen[want] {
 			t.Errorf("the document has no file %s", want)

@@ -54,6 +54,9 @@ func run(t *testing.T, dir, name string, args ...string) {
 func buildGo(t *testing.T, dir string) {
 	t.Helper()
 	write(t, dir, ".go", ".mjs", ".html")
+	if err := os.RemoveAll(filepath.Join(dir, "orders")); err != nil { // of a module that requires this one
+		t.Fatal(err)
+	}
 	for _, name := range []string{"go.mod", "go.sum"} {
 		text, err := os.ReadFile(filepath.Join("../../..", name))
 		if err != nil {
@@ -747,7 +750,7 @@ func TestTheCommandsThatMakeTheKeyForProduction(t *testing.T) {
 func TestTheKickstartFilesOfTheDocument(t *testing.T) {
 	w := newWorld(t)
 	const key = "ak_login-service-login-service-login"
-	w.settings.Env = append(w.settings.Env, "LOGIN_SERVICE_KEY="+key)
+	w.settings.Env = append(w.settings.Env, "LOGIN_SERVICE_KEY="+key, "ORDERS_KEY=ak_orders-orders-orders-orders")
 	for _, b := range blocks(t) {
 		if filepath.Ext(b.file) == ".yaml" {
 			w.apply(t, b.file)
