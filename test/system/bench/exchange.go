@@ -41,7 +41,7 @@ func (b *bench) sides(modes ...mode) (names []string, sides []setup) {
 	if b.baseName != "" {
 		for _, p := range []policy{es256, defaults} {
 			names = append(names, overHTTP(asItComes)+", "+b.baseName)
-			sides = append(sides, setup{b.base, asItComes, p})
+			sides = append(sides, setup{program: b.base, mode: asItComes, policy: p})
 		}
 	}
 	return names, sides

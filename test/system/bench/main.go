@@ -59,7 +59,7 @@ type part struct {
 // Label implements rig.Part.
 func (p part) Label() (name, about string) { return p.name, p.about }
 
-var parts = []part{
+var parts = slices.Concat([]part{
 	{name: "exchange", about: "exchange of a pool on PostgreSQL, against pgbench", run: exchangePart},
 	{name: "store", about: "exchange in the store alone, against pgbench", run: storePart},
 	{name: "cost", about: "bytes of a row, and the cost of an exchange and a retry in PostgreSQL", run: costPart},
@@ -75,7 +75,9 @@ var parts = []part{
 	{name: "purge", about: "exchange while ended refresh tokens are purged", run: purgePart},
 	{name: "overload", about: "exchange at three times what the service can do; only if it is named",
 		run: overloadPart, apart: true},
-}
+	{name: "reach", about: "how soon resource servers refuse a revoked session, and what that costs: all of the " +
+		"following; only if it is named", run: reachPart, apart: true},
+}, reachParts)
 
 // bench is the state that the parts share.
 type bench struct {
@@ -97,6 +99,9 @@ type bench struct {
 func main() { rig.Main("bench", start) }
 
 func start(ctx context.Context, args []string) error {
+	if is, err := runResourceServers(ctx, args); is {
+		return err
+	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "two to three minutes, for a first look")
 	long := flags.Bool("full", false, "an hour or more: with 1000 rotations of 10 000 tokens")

@@ -18,6 +18,9 @@ type plan struct {
 	stages    []int
 	rotated   int   // how many refresh tokens are rotated to measure the growth of the table
 	rotations []int // how often each, in steps
+	// reachSessions are revoked by one request, in the part reach.
+	reachSessions int
+	reachRounds   int
 }
 
 var (
@@ -25,15 +28,18 @@ var (
 		name: "quick", window: window{200 * time.Millisecond, 450 * time.Millisecond}, pool: 1_000_000,
 		rounds: 3, exchangeRounds: 3, costRounds: 1, callers: []int{8}, fullOnly: 8,
 		stages: []int{10_000, 200_000}, rotated: 200, rotations: []int{200},
+		reachSessions: 200_000, reachRounds: 3,
 	}
 	normalPlan = plan{
 		name: "normal", window: window{500 * time.Millisecond, time.Second}, pool: 1_000_000,
 		rounds: 3, exchangeRounds: 5, costRounds: 3, retakes: true, callers: []int{1, 8},
 		stages: []int{10_000, 1_000_000, 5_000_000}, rotated: 500, rotations: []int{200, 1_000},
+		reachSessions: 1_000_000, reachRounds: 10,
 	}
 	fullPlan = plan{
 		name: "full", window: window{time.Second, 4 * time.Second}, pool: 2_000_000,
 		rounds: 5, exchangeRounds: 5, costRounds: 5, retakes: true, callers: []int{1, 8},
 		stages: []int{10_000, 1_000_000, 5_000_000}, rotated: 10_000, rotations: []int{200, 1_000},
+		reachSessions: 10_000_000, reachRounds: 10,
 	}
 )

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	apiKey = "ak_benchmark_benchmark_benchmark"
+	apiKey  = "ak_benchmark_benchmark_benchmark"
+	feedKey = "ak_benchmark_benchmark_resources" // reads the revocation stream
 
 	tenant      = "acme"
 	application = "shop"
@@ -24,7 +25,12 @@ tenants:
     name: Acme
     jwtConfiguration: {%s}
     applications: [{id: ` + application + `, name: Shop}]
-apiKeys: [{name: bench, key: ` + apiKey + `, permissions: {endpoints: {"*": ["*"]}}}]
+apiKeys:
+  - {name: bench, key: ` + apiKey + `, permissions: {endpoints: {"*": ["*"]}}}
+`
+
+// feedKickstart continues the kickstart file.
+const feedKickstart = `  - {name: feed, key: ` + feedKey + `, permissions: {endpoints: {"/revocations": ["GET"]}}}
 `
 
 // service is a running service with a tenant, an application and an API key.

@@ -12,13 +12,19 @@ type setup struct {
 	program rig.Program
 	mode    mode
 	policy  policy
+	feed    bool // whether it has an API key for the revocation stream, which older programs do not have
 }
 
 // setup returns a setup of this source's program.
-func (b *bench) setup(m mode, p policy) setup { return setup{b.program, m, p} }
+func (b *bench) setup(m mode, p policy) setup { return setup{program: b.program, mode: m, policy: p} }
 
 func (how setup) settings(database string) rig.Settings {
-	return rig.Settings{Database: database, Kickstart: fmt.Sprintf(kickstart, how.policy), Env: how.mode.environ()}
+	s := rig.Settings{Database: database, Kickstart: fmt.Sprintf(kickstart, how.policy), Env: how.mode.environ()}
+	if how.feed {
+		s.Kickstart += feedKickstart
+		s.Env = append(s.Env, fmt.Sprintf("REFRESHD_FEED_STREAMS=%d", 2*feedStreams+2*reachServers))
+	}
+	return s
 }
 
 // policy is the value of jwtConfiguration in the kickstart file.
