@@ -457,7 +457,7 @@ func TestMemoryOfASession(t *testing.T) {
 		if n < 10_000 {
 			continue // the slots of an empty table count
 		}
-		worst = max(worst, float64(len(facts.sessions.Load().taken)*each)/float64(n))
+		worst = max(worst, float64(len(facts.sessions.Load().slots)*each)/float64(n))
 	}
 	t.Logf("at most %.1f bytes a session", worst)
 	if worst > 32 {

@@ -797,11 +797,16 @@ func (f *feed) add(d factsData) error {
 		return err
 	}
 	err := func() error {
-		for _, text := range d.Sessions {
+		ids := make([][16]byte, len(d.Sessions))
+		for i, text := range d.Sessions {
 			id, err := decodeID(text)
 			if err != nil {
 				return err
 			}
+			ids[i] = id
+		}
+		f.facts.sessions.Load().touch(ids)
+		for _, id := range ids {
 			if err := added(f.facts.addSession(id, at)); err != nil {
 				return err
 			}
