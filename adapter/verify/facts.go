@@ -19,8 +19,11 @@ type subject struct {
 	kid               string
 }
 
+// maxKeys bounds the signing keys that were ended. One that was ended is never dropped, and each addition copies all.
+const maxKeys = 1000
+
 // errFull is returned for a fact that the table has no room for.
-var errFull = errors.New("more facts than MaxFacts")
+var errFull = errors.New("more facts than MaxFacts, or more than 1000 keys that were ended")
 
 // table holds the facts. Readers call revoked, which takes no lock and allocates nothing. The methods that change the
 // table need a lock of their caller's: there is one writer. What a writer has added is found by every read that starts
@@ -135,7 +138,7 @@ func (t *table) addKey(kid string, at minute) (added bool, err error) {
 	if _, known := keys[kid]; known {
 		return false, nil
 	}
-	if !t.room() {
+	if !t.room() || len(keys) >= maxKeys {
 		return false, errFull
 	}
 	keys = maps.Clone(keys)

@@ -358,6 +358,7 @@ func TestClaimsAreChecked(t *testing.T) {
 			{"bound to nothing", with{"cnf": map[string]string{}}, verify.ErrInvalid},
 			{"bound to null", with{"cnf": json.RawMessage("null")}, verify.ErrInvalid},
 			{"bound to an empty key", with{"cnf": map[string]string{"jkt": ""}}, verify.ErrInvalid},
+			{"a deep claim", with{"x": json.RawMessage(strings.Repeat("[", 4000) + strings.Repeat("]", 4000))}, nil},
 			{"a claim in another case", with{"Exp": 1, "SUB": "root", "cnF": 1}, nil},
 		} {
 			got, err := v.Verify(t.Context(), k.token(tc.change))
