@@ -19,8 +19,11 @@ type subject struct {
 	kid               string
 }
 
+// maxKeys bounds the signing keys that were ended. One that was ended is never dropped, and each addition copies all.
+const maxKeys = 1000
+
 // errFull is returned for a fact that the table has no room for.
-var errFull = errors.New("more facts than MaxFacts")
+var errFull = errors.New("more facts than MaxFacts, or more than 1000 keys that were ended")
 
 // table holds the facts. Readers call revoked, which takes no lock and allocates nothing. The methods that change the
 // table need a lock of their caller's: there is one writer. What a writer has added is found by every read that starts
@@ -135,7 +138,7 @@ func (t *table) addKey(kid string, at minute) (added bool, err error) {
 	if _, known := keys[kid]; known {
 		return false, nil
 	}
-	if !t.room() {
+	if !t.room() || len(keys) >= maxKeys {
 		return false, errFull
 	}
 	keys = maps.Clone(keys)
@@ -184,10 +187,15 @@ func minutes(keep time.Duration) minute {
 // is never zero.
 type sessionSet struct {
 	seed  maphash.Seed
-	taken []atomic.Uint64 // bytes 8 to 15
-	rest  []uint64        // bytes 0 to 7; like at, not changed once the slot is taken
-	at    []minute        // of receipt
-	count int             // for the writer
+	slots []slot
+	at    []minute // of receipt; like slot.first, not changed once the slot is taken
+	count int      // for the writer
+}
+
+// slot is an id. It lies within one cache line.
+type slot struct {
+	last  atomic.Uint64 // bytes 8 to 15
+	first uint64        // bytes 0 to 7
 }
 
 const (
@@ -199,15 +207,23 @@ const (
 
 func newSessionSet(seed maphash.Seed, count int) *sessionSet {
 	n := count*newNumerator/newDenominator + fewestSlots
-	return &sessionSet{seed: seed, taken: make([]atomic.Uint64, n), rest: make([]uint64, n), at: make([]minute, n)}
+	return &sessionSet{seed: seed, slots: make([]slot, n), at: make([]minute, n)}
 }
 
 // isID reports whether a set can hold id, as it can every UUID of RFC 9562: the variant is in byte 8.
 func isID(id [16]byte) bool { return binary.NativeEndian.Uint64(id[8:]) != 0 }
 
 func (s *sessionSet) start(id *[16]byte) int {
-	slot, _ := bits.Mul64(maphash.Bytes(s.seed, id[:]), uint64(len(s.taken)))
-	return int(slot)
+	n, _ := bits.Mul64(maphash.Bytes(s.seed, id[:]), uint64(len(s.slots)))
+	return int(n)
+}
+
+// touch reads the slots at which the searches for ids start. The processor waits for all of them together then, and the
+// additions that follow find them in its cache: added one by one, each id waits for memory.
+func (s *sessionSet) touch(ids [][16]byte) {
+	for i := range ids {
+		s.slots[s.start(&ids[i])].last.Load()
+	}
 }
 
 func (s *sessionSet) has(id *[16]byte) bool {
@@ -215,48 +231,48 @@ func (s *sessionSet) has(id *[16]byte) bool {
 	return found
 }
 
-// find returns the slot of id and true, or the slot that is free for it and false.
-func (s *sessionSet) find(id *[16]byte) (slot int, found bool) {
-	rest, last := binary.NativeEndian.Uint64(id[:8]), binary.NativeEndian.Uint64(id[8:])
-	for slot = s.start(id); ; {
-		switch s.taken[slot].Load() {
+// find returns the number of the slot of id and true, or that of the slot that is free for it and false.
+func (s *sessionSet) find(id *[16]byte) (n int, found bool) {
+	first, last := binary.NativeEndian.Uint64(id[:8]), binary.NativeEndian.Uint64(id[8:])
+	for n = s.start(id); ; {
+		switch slot := &s.slots[n]; slot.last.Load() {
 		case 0:
-			return slot, false
+			return n, false
 		case last:
-			if s.rest[slot] == rest {
-				return slot, true
+			if slot.first == first {
+				return n, true
 			}
 		}
-		if slot++; slot == len(s.taken) {
-			slot = 0
+		if n++; n == len(s.slots) {
+			n = 0
 		}
 	}
 }
 
-func (s *sessionSet) full() bool { return s.count*fullDenominator >= len(s.taken)*fullNumerator }
+func (s *sessionSet) full() bool { return s.count*fullDenominator >= len(s.slots)*fullNumerator }
 
 // put stores id in the slot that is free for it.
-func (s *sessionSet) put(slot int, id *[16]byte, at minute) {
-	s.rest[slot], s.at[slot] = binary.NativeEndian.Uint64(id[:8]), at
-	s.taken[slot].Store(binary.NativeEndian.Uint64(id[8:]))
+func (s *sessionSet) put(n int, id *[16]byte, at minute) {
+	s.slots[n].first, s.at[n] = binary.NativeEndian.Uint64(id[:8]), at
+	s.slots[n].last.Store(binary.NativeEndian.Uint64(id[8:]))
 	s.count++
 }
 
 // each calls f for each session of the set. It may run while the writer adds some.
 func (s *sessionSet) each(f func(id [16]byte, at minute)) {
 	var id [16]byte
-	for i := range s.taken {
-		if last := s.taken[i].Load(); last != 0 {
-			binary.NativeEndian.PutUint64(id[:8], s.rest[i])
+	for n := range s.slots {
+		if last := s.slots[n].last.Load(); last != 0 {
+			binary.NativeEndian.PutUint64(id[:8], s.slots[n].first)
 			binary.NativeEndian.PutUint64(id[8:], last)
-			f(id, s.at[i])
+			f(id, s.at[n])
 		}
 	}
 }
 
 func (s *sessionSet) countIf(keep func(minute) bool) (n int) {
-	for i := range s.taken {
-		if s.taken[i].Load() != 0 && keep(s.at[i]) {
+	for i := range s.slots {
+		if s.slots[i].last.Load() != 0 && keep(s.at[i]) {
 			n++
 		}
 	}

@@ -378,6 +378,23 @@ func TestATableRefusesMoreThanMaxFacts(t *testing.T) {
 	}
 }
 
+// Each key that was ended is kept for good, and copied with the others: a stream of them must not fill the memory, or
+// keep the stream busy for minutes.
+func TestTheNumberOfEndedKeysIsBounded(t *testing.T) {
+	facts := newTable(1 << 20)
+	for n := range maxKeys {
+		if _, err := facts.addKey(fmt.Sprint(n), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := facts.addKey("one more", 0); !errors.Is(err, errFull) {
+		t.Errorf("one more: got %v, want %v", err, errFull)
+	}
+	if added, err := facts.addKey("0", 0); added || err != nil {
+		t.Errorf("one that is known: got %t, %v", added, err)
+	}
+}
+
 // fill adds sessions, and marks of users and of users within applications.
 func fill(t testing.TB, facts *table, sessions, marks int) {
 	r := rand.New(rand.NewPCG(4, 4))
@@ -457,7 +474,7 @@ func TestMemoryOfASession(t *testing.T) {
 		if n < 10_000 {
 			continue // the slots of an empty table count
 		}
-		worst = max(worst, float64(len(facts.sessions.Load().taken)*each)/float64(n))
+		worst = max(worst, float64(len(facts.sessions.Load().slots)*each)/float64(n))
 	}
 	t.Logf("at most %.1f bytes a session", worst)
 	if worst > 32 {

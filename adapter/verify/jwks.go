@@ -73,6 +73,7 @@ func newKeySet(c Config) *keySet {
 func (s *keySet) run(ctx context.Context) {
 	const firstRetry, lastRetry = time.Second, 30 * time.Second
 	retry := firstRetry
+	defer func() { s.ended(context.Cause(ctx)) }() // a verification that waits would wait in vain
 	for {
 		set, err := s.read(ctx)
 		if ctx.Err() != nil {
@@ -89,13 +90,7 @@ func (s *keySet) run(ctx context.Context) {
 		}
 		s.config.Metrics.FetchedKeys(err)
 
-		s.mu.Lock()
-		s.lastRead, s.lastErr = time.Now(), err
-		if s.reading != nil {
-			close(s.reading)
-			s.reading = nil
-		}
-		s.mu.Unlock()
+		s.ended(err)
 
 		timer := time.NewTimer(wait)
 		select {
@@ -107,6 +102,17 @@ func (s *keySet) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+// ended notes the result of the last request, and wakes those that wait for it.
+func (s *keySet) ended(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastRead, s.lastErr = time.Now(), err
+	if s.reading != nil {
+		close(s.reading)
+		s.reading = nil
 	}
 }
 

@@ -155,7 +155,7 @@ func TestAHeaderDoesNotChooseHowItIsVerified(t *testing.T) {
 	s := newService(all()...)
 	inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
 		attacker := newKey("attacker", "ES256")
-		before := len(s.requests)
+		before := len(s.sent())
 		for _, k := range all() {
 			header := func(format string, args ...any) string {
 				return fmt.Sprintf(strings.ReplaceAll(format, "KID", k.kid), args...)
@@ -221,7 +221,7 @@ func TestAHeaderDoesNotChooseHowItIsVerified(t *testing.T) {
 			}
 		}
 		refused(t, v, "an unknown key", attacker.token(nil))
-		for _, r := range s.requests[before:] {
+		for _, r := range s.sent()[before:] {
 			if r.URL.Host != "id.example" {
 				t.Errorf("a request to %s", r.URL)
 			}
@@ -358,6 +358,7 @@ func TestClaimsAreChecked(t *testing.T) {
 			{"bound to nothing", with{"cnf": map[string]string{}}, verify.ErrInvalid},
 			{"bound to null", with{"cnf": json.RawMessage("null")}, verify.ErrInvalid},
 			{"bound to an empty key", with{"cnf": map[string]string{"jkt": ""}}, verify.ErrInvalid},
+			{"a deep claim", with{"x": json.RawMessage(strings.Repeat("[", 4000) + strings.Repeat("]", 4000))}, nil},
 			{"a claim in another case", with{"Exp": 1, "SUB": "root", "cnF": 1}, nil},
 		} {
 			got, err := v.Verify(t.Context(), k.token(tc.change))
@@ -437,7 +438,7 @@ func TestTheLastKeySetServesWhileTheEndpointIsDown(t *testing.T) {
 			s := newService(k)
 			inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
 				breakIt(s)
-				pass(2 * time.Hour)
+				s.passKeys(2 * time.Hour)
 				if _, err := v.Verify(t.Context(), k.token(nil)); err != nil {
 					t.Errorf("a known key after two hours: %v", err)
 				}
@@ -450,11 +451,11 @@ func TestTheLastKeySetServesWhileTheEndpointIsDown(t *testing.T) {
 	s := newService(k)
 	inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
 		s.serveKeys(http.StatusInternalServerError, "")
-		pass(23 * time.Hour)
+		s.passKeys(23 * time.Hour)
 		if _, err := v.Verify(t.Context(), k.token(nil)); err != nil {
 			t.Errorf("after 23 hours: %v", err)
 		}
-		pass(70 * time.Minute)
+		s.passKeys(70 * time.Minute)
 		if _, err := v.Verify(t.Context(), k.token(nil)); !errors.Is(err, verify.ErrStale) {
 			t.Errorf("after a day: got %v, want ErrStale", err)
 		}
@@ -484,11 +485,11 @@ func TestAWithdrawnKeyEndsWithItsCacheControl(t *testing.T) {
 			s.header.Set("Cache-Control", control)
 			inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
 				s.publish(stays)
-				pass(want.lasts)
+				s.passKeys(want.lasts)
 				if _, err := v.Verify(t.Context(), gone.token(nil)); err != nil {
 					t.Errorf("after %v: %v", want.lasts, err)
 				}
-				pass(want.ends - want.lasts)
+				s.passKeys(want.ends - want.lasts)
 				refused(t, v, "withdrawn", gone.token(nil))
 			})
 		})
@@ -500,20 +501,12 @@ func TestAnUnchangedKeySetIsNotSentAgain(t *testing.T) {
 	s := newService(k)
 	s.header.Set("ETag", `"1"`)
 	inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
-		pass(25 * time.Hour)
+		s.passKeys(25 * time.Hour)
 		if _, err := v.Verify(t.Context(), k.token(nil)); err != nil {
 			t.Errorf("after a day of 304: %v", err)
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		last := s.requests[len(s.requests)-1]
-		for _, r := range slices.Backward(s.requests) {
-			if strings.HasSuffix(r.URL.Path, "jwks.json") {
-				last = r
-				break
-			}
-		}
-		if got := last.Header.Get("If-None-Match"); got != `"1"` {
+		requests := slices.DeleteFunc(s.sent(), func(r *http.Request) bool { return !strings.HasSuffix(r.URL.Path, "jwks.json") })
+		if got := requests[len(requests)-1].Header.Get("If-None-Match"); got != `"1"` {
 			t.Errorf("If-None-Match is %q", got)
 		}
 	})

@@ -53,6 +53,7 @@ type service struct {
 	streams  map[*stream]bool
 	prover   *signingKey // signs proofs of freshness
 	redirect string      // the response to all requests, if it is not empty
+	refuses  bool        // the response to requests for the stream is 403
 }
 
 type stream struct {
@@ -92,14 +93,19 @@ func (s *service) serveKeys(status int, body string) {
 
 // keyRequests returns the number of requests for the JWK Set.
 func (s *service) keyRequests() (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.requests {
+	for _, r := range s.sent() {
 		if strings.HasSuffix(r.URL.Path, "jwks.json") {
 			n++
 		}
 	}
 	return n
+}
+
+// sent returns the requests that were sent.
+func (s *service) sent() []*http.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
 }
 
 func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -127,6 +133,9 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if r.URL.Path != "/t/acme/revocations" || r.Header.Get("Authorization") != "Bearer "+apiKey {
 		return &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{}, Body: http.NoBody}, nil
+	}
+	if s.refuses {
+		return &http.Response{StatusCode: http.StatusForbidden, Header: http.Header{}, Body: http.NoBody}, nil
 	}
 	reader, writer := io.Pipe()
 	one := &stream{PipeWriter: writer, sent: time.Now(), nonce: r.URL.Query().Get("nonce"), prover: s.prover}
@@ -219,10 +228,30 @@ func (s *service) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.down = true
+	s.endStreams()
+}
+
+// endStreams needs the lock.
+func (s *service) endStreams() {
 	for one := range s.streams {
 		one.end()
 	}
 	clear(s.streams)
+}
+
+// passKeys is pass for a test of the JWK Set: hours of a stream, which has a frame twice a second, take a minute of real
+// time. It returns with a view of this moment.
+func (s *service) passKeys(d time.Duration) {
+	const again = 15 * time.Second // the client tries again 8 to 12 s after a refusal
+	s.mu.Lock()
+	s.refuses = true
+	s.endStreams()
+	s.mu.Unlock()
+	pass(d - again)
+	s.mu.Lock()
+	s.refuses = false
+	s.mu.Unlock()
+	pass(again)
 }
 
 func (s *service) restore() {

@@ -298,9 +298,20 @@ func (f *feed) readHeader(body *bufio.Reader) (h stateHeader, err error) {
 	return h, nil
 }
 
-// readRecords adds records, whose ages are those of now.
+// readRecords adds records, whose ages are those of now. It adds sessions in batches, see sessionSet.touch.
 func (t *table) readRecords(body *bufio.Reader, now minute) error {
 	record := make([]byte, 18)
+	ids, ages := make([][16]byte, 0, 256), make([]minute, 0, 256)
+	addSessions := func() error {
+		t.sessions.Load().touch(ids)
+		for i, id := range ids {
+			if _, err := t.addSession(id, now-ages[i]); err != nil {
+				return err
+			}
+		}
+		ids, ages = ids[:0], ages[:0]
+		return nil
+	}
 	text := func(into any) error {
 		if _, err := io.ReadFull(body, record[:4]); err != nil {
 			return err
@@ -322,8 +333,15 @@ func (t *table) readRecords(body *bufio.Reader, now minute) error {
 		}
 		switch kind {
 		case 's':
-			if _, err = io.ReadFull(body, record); err == nil {
-				err = t.readSession([16]byte(record), now-minute(binary.BigEndian.Uint16(record[16:])))
+			if _, err = io.ReadFull(body, record); err != nil {
+				break
+			}
+			ids, ages = append(ids, [16]byte(record)), append(ages, minute(binary.BigEndian.Uint16(record[16:])))
+			if !isID(ids[len(ids)-1]) {
+				return errors.New("it is damaged: an id is zero")
+			}
+			if len(ids) == cap(ids) {
+				err = addSessions()
 			}
 		case 'm':
 			var s stateMark
@@ -341,7 +359,7 @@ func (t *table) readRecords(body *bufio.Reader, now minute) error {
 			if _, err := body.ReadByte(); err != io.EOF {
 				return errors.New("it is damaged: records after the end")
 			}
-			return nil
+			return addSessions()
 		default:
 			err = errors.New("it is damaged: an unknown record")
 		}
@@ -349,14 +367,6 @@ func (t *table) readRecords(body *bufio.Reader, now minute) error {
 			return err
 		}
 	}
-}
-
-func (t *table) readSession(id [16]byte, at minute) error {
-	if !isID(id) {
-		return errors.New("it is damaged: an id is zero")
-	}
-	_, err := t.addSession(id, at)
-	return err
 }
 
 // empty returns a table like t without facts, and with room for a number of sessions.

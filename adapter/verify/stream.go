@@ -25,7 +25,8 @@ import (
 )
 
 const (
-	// silence ends a stream on which no frame comes: there is one every 500 ms. A proxy that keeps a response until it is
+	// silence ends a stream that has no facts and no fresh frame with a later e: there is one every 500 ms. What a proxy
+	// inserts does not prolong it, and neither does a replica whose reads hang. A proxy that keeps a response until it is
 	// complete, or full, shows the same before the first frame.
 	silence = 3 * time.Second
 
@@ -43,6 +44,8 @@ const (
 
 	// maxFrame bounds a frame: a thousand marks, with ids of 255 bytes that are all escaped, are below it.
 	maxFrame = 4 << 20
+	// maxName bounds an id of an application, a user or a key: the service has at most 255 bytes.
+	maxName = 1 << 10
 
 	// clockStep is by how much the two clocks of this machine may differ in the length of a stream. Beyond that one of them
 	// was set, or the machine slept: a new stream starts with new readings of both.
@@ -267,7 +270,7 @@ func (f *feed) expire() {
 
 // Errors of a connection.
 var (
-	errSilent   = errors.New("no frame came for 3 s")
+	errSilent   = errors.New("no frame with news came for 3 s")
 	errNoFrame  = errors.New("no frame came within 3 s: a proxy may hold the response back")
 	errClock    = errors.New("a clock of this machine was set, or the machine slept")
 	errNoProof  = errors.New("no valid proof of freshness for 20 s")
@@ -345,7 +348,7 @@ func (f *feed) follow(ctx context.Context) {
 		}
 		var bye *byeError
 		if errors.As(err, &bye) {
-			delay = f.shortened(bye.after)
+			delay = max(delay, f.shortened(bye.after))
 		}
 		if errors.Is(err, errFull) {
 			select {
@@ -372,8 +375,7 @@ func (f *feed) shortened(after time.Duration) time.Duration {
 
 // lasted reports whether a connection has shown that the service works.
 func (c *connection) lasted(now instant, err error) bool {
-	var bye *byeError
-	return c.complete && (err == nil || errors.As(err, &bye) || now.since(c.sent) >= healthyAfter)
+	return c.complete && (err == nil || now.since(c.sent) >= healthyAfter)
 }
 
 // delay returns how long to wait after an error. It has full jitter, so that many clients do not return together.
@@ -396,10 +398,7 @@ func (r *failures) delay(err error) time.Duration {
 func (r *failures) add(log *slog.Logger, address string, err error, now instant, complete bool) {
 	kind, level := "interrupted", slog.LevelWarn
 	var status *statusError
-	var bye *byeError
 	switch {
-	case errors.As(err, &bye), errors.Is(err, errClock):
-		return
 	case errors.As(err, &status) && status.lasts():
 		kind, level = "refused", slog.LevelError
 	case errors.Is(err, errProtocol), errors.Is(err, errNoProof):
@@ -416,7 +415,7 @@ func (r *failures) add(log *slog.Logger, address string, err error, now instant,
 	if r.kind != kind {
 		r.kind = kind
 		log.Log(context.Background(), level, "the revocation stream is "+kind, slog.String("url", address),
-			slog.Any("error", err))
+			slog.String("error", fmt.Sprintf("%.300s", err.Error()))) // it may quote a frame
 	}
 }
 
@@ -441,6 +440,7 @@ type connection struct {
 	proven   time.Duration // e of the last valid proof
 	hasProof bool
 	complete bool // the view was complete as of this connection
+	news     bool // the last frame had facts, or its e was later
 
 	// For the timer that ends a silence.
 	frames  atomic.Int64
@@ -527,7 +527,7 @@ func (c *connection) do(ctx context.Context) error {
 	if c.polling {
 		next = arrayFrames(response.Body)
 	}
-	for {
+	for since := time.Now(); ; {
 		frame, err := next()
 		switch {
 		case errors.Is(err, io.EOF) && c.complete && c.polling:
@@ -541,10 +541,15 @@ func (c *connection) do(ctx context.Context) error {
 		}
 		watch.Stop() // what takes long here is not the stream's
 		c.frames.Add(1)
+		c.news = false
+		began := time.Now()
 		if err := c.apply(ctx, frame); err != nil {
 			return cause(ctx, err)
 		}
-		watch.Reset(silence)
+		if since = since.Add(time.Since(began)); c.news {
+			since = time.Now()
+		}
+		watch.Reset(silence - time.Since(since))
 	}
 }
 
@@ -567,6 +572,9 @@ func checkResponse(r *http.Response, mediaType string) error {
 			e.after = min(time.Duration(min(seconds, 3600))*time.Second, longestDelay)
 		}
 		return e
+	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return &statusError{code: r.StatusCode, status: "the response is compressed, which a proxy must not do"}
 	}
 	got, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || got != mediaType {
@@ -731,6 +739,7 @@ func (c *connection) apply(ctx context.Context, f frame) error {
 		if err := c.number(facts.N); err != nil {
 			return err
 		}
+		c.news = true
 		return c.f.add(facts)
 	case "fresh":
 		if err := c.number(fresh.N); err != nil {
@@ -770,7 +779,7 @@ func (c *connection) hello(h helloData) error {
 		return protocol("the stream of the tenant %q, not of %q", h.Tenant, *c.f.tenant.Load())
 	}
 	c.f.tenant.Store(&h.Tenant)
-	c.greeted = true
+	c.greeted, c.news = true, true
 	return c.f.raiseKeep(h.Keep)
 }
 
@@ -797,11 +806,16 @@ func (f *feed) add(d factsData) error {
 		return err
 	}
 	err := func() error {
-		for _, text := range d.Sessions {
+		ids := make([][16]byte, len(d.Sessions))
+		for i, text := range d.Sessions {
 			id, err := decodeID(text)
 			if err != nil {
 				return err
 			}
+			ids[i] = id
+		}
+		f.facts.sessions.Load().touch(ids)
+		for _, id := range ids {
 			if err := added(f.facts.addSession(id, at)); err != nil {
 				return err
 			}
@@ -817,6 +831,9 @@ func (f *feed) add(d factsData) error {
 			}
 		}
 		for _, kid := range d.Keys {
+			if len(kid) > maxName {
+				return protocol("facts: a key id of %d bytes", len(kid))
+			}
 			if err := added(f.facts.addKey(kid, at)); err != nil {
 				return err
 			}
@@ -854,6 +871,9 @@ func decodeMark(data [4]json.RawMessage) (m mark, err error) {
 			return mark{}, protocol("facts: %v", err)
 		}
 	}
+	if len(m.application) > maxName || len(m.user) > maxName {
+		return mark{}, protocol("facts: an id of %d bytes", max(len(m.application), len(m.user)))
+	}
 	if m.epoch == 0 {
 		return mark{}, protocol("facts: a mark has no epoch")
 	}
@@ -873,7 +893,9 @@ func (c *connection) fresh(id string, d freshData) error {
 	if d.E == nil || *d.E < math.MinInt32 || *d.E > math.MaxInt32 {
 		return protocol("fresh: no e")
 	}
-	c.last = &claim{cursor, time.Duration(*d.E) * time.Millisecond}
+	e := time.Duration(*d.E) * time.Millisecond
+	c.news = c.last == nil || e > c.last.e
+	c.last = &claim{cursor, e}
 	now := c.f.now()
 	if step := (now.wall - c.sent.wall) - (now.monotonic - c.sent.monotonic); step > clockStep || step < -clockStep {
 		return errClock

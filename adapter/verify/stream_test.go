@@ -555,6 +555,17 @@ func TestAStreamThatIsNotUnderstoodIsNotBelieved(t *testing.T) {
 		"a cursor is negative":   helloFrame + strings.Replace(fresh, "10", "-10", 1),
 		"no e":                   helloFrame + strings.Replace(fresh, `,"e":0`, "", 1),
 		"e is null":              helloFrame + strings.Replace(fresh, `"e":0`, `"e":null`, 1),
+		"e is huge":              helloFrame + strings.Replace(fresh, `"e":0`, `"e":9223372036854775807`, 1),
+		"e is far in the past":   helloFrame + strings.Replace(fresh, `"e":0`, `"e":-9223372036854775808`, 1),
+		"a number is huge":       helloFrame + strings.Replace(fresh, `"n":1`, `"n":9223372036854775807`, 1),
+		"a number of 2^64 + 1":   helloFrame + strings.Replace(fresh, `"n":1`, `"n":18446744073709551617`, 1),
+		"a cursor of 2^63":       helloFrame + strings.Replace(fresh, "10", "9223372036854775808", 1),
+		"a cursor is long":       helloFrame + strings.Replace(fresh, "10", strings.Repeat("9", 1<<20), 1),
+		"a user is long":         facts(`"m":[["a","` + strings.Repeat("u", maxName+1) + `",1,null]]`),
+		"an application is long": facts(`"m":[["` + strings.Repeat("u", maxName+1) + `","u",1,null]]`),
+		"a key id is long":       facts(`"k":["` + strings.Repeat("u", maxName+1) + `"]`),
+		"an epoch of 2^64":       facts(`"m":[["a","u",18446744073709551616,null]]`),
+		"arrays are deep":        facts(`"s":` + strings.Repeat("[", 1<<20)),
 		"no JSON":                helloFrame + strings.Replace(fresh, `}`, ``, 1),
 		"an id is short":         facts(`"s":["` + id[1:] + `"]`),
 		"an id is long":          facts(`"s":["` + id + `AA"]`),
@@ -583,7 +594,8 @@ func TestAStreamThatIsNotUnderstoodIsNotBelieved(t *testing.T) {
 				if n := r.s.count(); n < 5 || n > 200 {
 					t.Errorf("got %d requests in a minute", n)
 				}
-				if log := r.logged(t); strings.Count(log, "not understood") != 1 || strings.Count(log, "\n") != 1 {
+				log := r.logged(t)
+				if strings.Count(log, "not understood") != 1 || strings.Count(log, "\n") != 1 || len(log) > 1000 {
 					t.Errorf("got the log\n%s", log)
 				}
 			})
@@ -632,21 +644,64 @@ func TestASilentStreamIsLeft(t *testing.T) {
 	})
 }
 
-// Comments of a proxy do not keep a stream alive whose service is gone.
-func TestCommentsAreNoFrames(t *testing.T) {
-	inBubble(t, func(w *wire) {
-		w.send(helloFrame)
-		w.fresh(10)
-		for w.ctx.Err() == nil {
-			w.send(": ping\n\n")
-			w.sleep(time.Second)
+// Frames without news do not keep a stream whose service is disconnected: the comments and events of a proxy, and those
+// of a replica whose reads hang. The view would age until it is stale, although another replica has a newer one.
+func TestFramesWithoutNewsKeepNoStream(t *testing.T) {
+	for name, again := range map[string]func(*wire){
+		"comments":                   func(w *wire) { w.send(": ping\n\n") },
+		"events of a proxy":          func(w *wire) { w.send("event: ping\ndata: {}\n\n") },
+		"the same fresh frame":       func(w *wire) { w.freshAt(10, 0) },
+		"proofs nobody asked for":    func(w *wire) { w.n++; w.send(fmt.Sprintf("event: proof\ndata: {\"n\":%d}\n\n", w.n)) },
+		"a line that is never whole": func(w *wire) { w.send("d") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *wire) {
+				w.send(helloFrame)
+				if w.number > 0 {
+					w.beat(11)
+				}
+				w.freshAt(10, 0)
+				for w.ctx.Err() == nil {
+					again(w)
+					w.sleep(time.Second)
+				}
+			}, nil, func(t *testing.T, r *rig) {
+				settle(2900 * time.Millisecond)
+				if r.s.count() != 1 {
+					t.Errorf("got %d requests before 3 s, want 1", r.s.count())
+				}
+				settle(300 * time.Millisecond)
+				if r.s.count() != 2 || r.age(t) > time.Second {
+					t.Errorf("got %d requests, age %v, want 2 and a new view", r.s.count(), r.age(t))
+				}
+			})
+		})
+	}
+}
+
+// A service that ends each stream immediately, and asks for no delay, must not get requests without a pause.
+func TestAServiceThatEndsEachStreamIsNotFlooded(t *testing.T) {
+	for name, before := range map[string]func(*wire){
+		"before hello": func(*wire) {},
+		"after hello":  func(w *wire) { w.send(helloFrame) },
+		"after fresh":  func(w *wire) { w.send(helloFrame); w.fresh(1) },
+	} {
+		for _, after := range []string{"0", "-1", "1"} {
+			inBubble(t, func(w *wire) {
+				before(w)
+				w.send(`event: bye` + "\n" + `data: {"after":` + after + "}\n\n")
+				w.hold()
+			}, nil, func(t *testing.T, r *rig) {
+				settle(time.Minute)
+				if n := r.s.count(); n < 10 || n > 150 {
+					t.Errorf("%s, %s ms: got %d requests in a minute", name, after, n)
+				}
+				if log := r.logged(t); strings.Count(log, "\n") != 1 {
+					t.Errorf("%s: got the log\n%s", name, log)
+				}
+			})
 		}
-	}, nil, func(t *testing.T, r *rig) {
-		settle(3200 * time.Millisecond)
-		if r.s.count() != 2 {
-			t.Errorf("got %d requests, want 2", r.s.count())
-		}
-	})
+	}
 }
 
 // A proxy that holds streams back is bypassed by long polls; from time to time a stream is tried again.
@@ -773,6 +828,11 @@ func TestReconnecting(t *testing.T) {
 		{"a redirect", func(w *wire) {
 			w.header.Set("Location", "https://elsewhere.example/")
 			w.status(302)
+		}, 8 * time.Second, 12 * time.Second, "refused", true},
+		{"a compressed stream", func(w *wire) {
+			w.header.Set("Content-Encoding", "gzip")
+			w.send("\x1f\x8b")
+			w.hold()
 		}, 8 * time.Second, 12 * time.Second, "refused", true},
 		{"a page", func(w *wire) {
 			w.header.Set("Content-Type", "text/html")

@@ -108,7 +108,7 @@ func TestTheAPIKeyIsNotShown(t *testing.T) {
 			t.Errorf("got %v, want an error without the key", err)
 		}
 		v.Close()
-		for _, r := range s.requests {
+		for _, r := range s.sent() {
 			sent := r.Header.Get("Authorization")
 			if feed := r.URL.Path == "/t/acme/revocations"; feed != (sent == "Bearer "+apiKey) || !feed && sent != "" {
 				t.Errorf("%s was sent %q", r.URL, sent)
@@ -286,6 +286,22 @@ func TestTheGoroutinesEnd(t *testing.T) {
 	for name, end := range map[string]func(context.CancelFunc, *verify.Verifier){
 		"by the context": func(cancel context.CancelFunc, _ *verify.Verifier) { cancel() },
 		"by Close":       func(_ context.CancelFunc, v *verify.Verifier) { v.Close(); v.Close() },
+		"by several calls while it is used": func(cancel context.CancelFunc, v *verify.Verifier) {
+			var running sync.WaitGroup
+			token := testKeys()["ES256"].token(nil)
+			for range 8 {
+				running.Go(func() {
+					_, _ = v.Verify(context.Background(), token)
+					ctx, stop := v.Require(2*time.Second).Bind(context.Background(), token)
+					defer stop()
+					v.Close()
+					<-ctx.Done()
+					_ = v.State()
+				})
+			}
+			cancel()
+			running.Wait()
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -303,6 +319,32 @@ func TestTheGoroutinesEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// After Close no request is made, so a token with an unknown key must not wait for one.
+func TestNothingWaitsAfterClose(t *testing.T) {
+	k := testKeys()["ES256"]
+	inBubble(t, newService(k), nil, func(t *testing.T, v *verify.Verifier) {
+		time.Sleep(20 * time.Second)
+		unknown := newKey("unknown", "EdDSA").token(nil)
+		waited := make(chan time.Duration)
+		go func() {
+			began := time.Now()
+			_, _ = v.Verify(context.Background(), unknown)
+			waited <- time.Since(began)
+		}()
+		v.Close()
+		if got := <-waited; got > 0 {
+			t.Errorf("a token that was being verified waited %v", got)
+		}
+		began := time.Now()
+		if _, err := v.Verify(t.Context(), unknown); !errors.Is(err, verify.ErrStale) || time.Since(began) > 0 {
+			t.Errorf("afterwards: got %v after %v, want ErrStale immediately", err, time.Since(began))
+		}
+		if _, err := v.Verify(t.Context(), k.token(nil)); err != nil {
+			t.Errorf("a known key: %v", err)
+		}
+	})
 }
 
 // The counters are what an alarm is made of.
@@ -500,10 +542,11 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 		s.redirect = to
 		inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
 			time.Sleep(time.Minute)
-			if len(s.requests) < 4 {
-				t.Errorf("%d requests", len(s.requests))
+			requests := s.sent()
+			if len(requests) < 4 {
+				t.Errorf("%d requests", len(requests))
 			}
-			for _, r := range s.requests {
+			for _, r := range requests {
 				if u := r.URL.String(); u != issuer+"/.well-known/jwks.json" && r.URL.Path != "/t/acme/revocations" ||
 					!strings.HasPrefix(u, issuer+"/") {
 					t.Errorf("a request to %s", u)
