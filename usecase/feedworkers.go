@@ -125,7 +125,7 @@ func (f *Feed) readWithin(ctx context.Context) (r *reading, head domain.Position
 	first, isFirst := domain.Position(0), f.isFirst()
 	if isFirst {
 		if first, err = f.Store.Revoked(ctx, math.MaxInt64, func(domain.Fact) {}); err != nil {
-			return f.plan(first, isFirst), 0, err
+			return &reading{}, 0, err
 		}
 	}
 	r = f.plan(first, isFirst)
@@ -236,11 +236,11 @@ func (f *Feed) add(r *reading, facts []domain.Fact) {
 		if fact.Position != 0 && fact.Position <= r.from-position(t.window) {
 			continue
 		}
-		hadOpen := t.open != nil
+		hadOpen, known := t.open != nil, t.len()
 		if !t.take(fact, r.began) {
 			continue
 		}
-		f.facts++
+		f.facts += t.len() - known // a mark that was raised takes the place of another
 		if !hadOpen {
 			r.touched = append(r.touched, t)
 		}
