@@ -24,6 +24,8 @@ type reach struct {
 	fail    map[string]error // by method
 	hang    map[string]bool  // by method: the call ends with its context
 	calls   map[string]int
+
+	beatTakes time.Duration
 }
 
 // factKey names a fact.
@@ -118,7 +120,13 @@ func (r *reach) Stamp(ctx context.Context, now time.Time, limit int) (n int, err
 	return n, nil
 }
 
-func (r *reach) Beat(ctx context.Context, _ string, _ time.Time) error { return r.call(ctx, "Beat") }
+func (r *reach) Beat(ctx context.Context, _ string, _ time.Time) error {
+	r.mu.Lock()
+	takes := r.beatTakes
+	r.mu.Unlock()
+	time.Sleep(takes)
+	return r.call(ctx, "Beat")
+}
 
 func (r *reach) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {
 	if err := r.call(ctx, "LongestAccessTTL"); err != nil {
@@ -412,6 +420,23 @@ func TestFeedSurvivesAStoreThatHangs(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Stamps and beats share a worker. A view does not need stamps.
+func TestFeedIsNotBlindWhileStampsHang(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		s := follow(t, f, "acme", 0)
+		f.store.hangs("Stamp", true)
+		f.store.mu.Lock()
+		f.store.beatTakes = 50 * time.Millisecond
+		f.store.mu.Unlock()
+		for range 2000 {
+			time.Sleep(10 * time.Millisecond)
+			if _, err := s.Next(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 }
 
 // A tenant with access tokens of a longer lifetime than the default needs older facts than the feed has read.
