@@ -25,6 +25,8 @@ const (
 	// feedCallTimeout bounds each call of the store: one that never responds makes the feed blind, and does not stop
 	// it.
 	feedCallTimeout = 2 * time.Second
+	// feedStampTimeout is shorter: a stamp that never responds delays a beat, and must not make the feed blind.
+	feedStampTimeout = feedBlindAfter - feedBeatInterval
 	// feedMaxReadTimeout bounds a reading after others were cut short: there may be millions of facts to read, and the
 	// first reading would never succeed.
 	feedMaxReadTimeout = 30 * time.Second
@@ -125,7 +127,7 @@ func (f *Feed) readWithin(ctx context.Context) (r *reading, head domain.Position
 	first, isFirst := domain.Position(0), f.isFirst()
 	if isFirst {
 		if first, err = f.Store.Revoked(ctx, math.MaxInt64, func(domain.Fact) {}); err != nil {
-			return f.plan(first, isFirst), 0, err
+			return &reading{}, 0, err
 		}
 	}
 	r = f.plan(first, isFirst)
@@ -236,11 +238,11 @@ func (f *Feed) add(r *reading, facts []domain.Fact) {
 		if fact.Position != 0 && fact.Position <= r.from-position(t.window) {
 			continue
 		}
-		hadOpen := t.open != nil
+		hadOpen, known := t.open != nil, t.len()
 		if !t.take(fact, r.began) {
 			continue
 		}
-		f.facts++
+		f.facts += t.len() - known // a mark that was raised takes the place of another
 		if !hadOpen {
 			r.touched = append(r.touched, t)
 		}
@@ -317,7 +319,7 @@ func (f *Feed) isAwake() (woken <-chan struct{}, is bool) {
 
 // stamp reports whether there may be more to stamp.
 func (f *Feed) stamp(ctx context.Context, now time.Time) bool {
-	within, cancel := context.WithTimeout(ctx, feedCallTimeout)
+	within, cancel := context.WithTimeout(ctx, feedStampTimeout)
 	defer cancel()
 	n, err := f.Store.Stamp(within, now.UTC().Truncate(time.Microsecond), feedStampLimit)
 	if ctx.Err() != nil {
