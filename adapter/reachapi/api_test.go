@@ -43,8 +43,9 @@ type service struct {
 	keys    map[string]string // API keys by name
 	log     *lines
 
-	outage   atomic.Bool // of the store that authenticates
-	unsigned atomic.Bool // proofs fail
+	outage   atomic.Bool  // of the store that authenticates
+	lookups  atomic.Int64 // of API keys
+	unsigned atomic.Bool  // proofs fail
 	mu       sync.Mutex
 	checked  func() // is called once, at the next look-up of an API key
 }
@@ -56,6 +57,7 @@ type apiKeys struct {
 }
 
 func (a apiKeys) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+	a.s.lookups.Add(1)
 	if a.s.outage.Load() {
 		return domain.APIKey{}, domain.ErrUnavailable
 	}

@@ -92,6 +92,7 @@ func (c *client) drain() {
 		select {
 		case f, ok := <-c.frames:
 			if !ok {
+				c.end = c.seen[len(c.seen)-1]
 				return
 			}
 			c.seen = append(c.seen, f)

@@ -300,6 +300,41 @@ func TestAStreamEndsWithItsPermission(t *testing.T) {
 	}
 }
 
+// Streams are many and have few keys: what they ask the store grows with the keys. Nor do keys share what is asked.
+func TestStreamsOfOneKeyShareTheChecksOfItsPermission(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		clients := map[string][]*client{}
+		for range 50 {
+			for _, name := range []string{"reader", "unbound reader"} {
+				req := s.request(t, "", "Accept", asStream)
+				req.Header.Set("Authorization", s.keys[name])
+				c := s.connect(t, req)
+				c.next(t)
+				clients[name] = append(clients[name], c)
+			}
+		}
+		s.lookups.Store(0)
+		time.Sleep(time.Minute) // of the bubble's
+		if got := s.lookups.Load(); got < 2*60/10 || got > 2*60 {
+			t.Errorf("100 streams of two keys: got %d look-ups in a minute, want 12 to 120", got)
+		}
+		s.deleteKey(t, "reader")
+		ended := time.Now()
+		for _, c := range clients["reader"] {
+			c.untilEnd(t)
+			if took := time.Since(ended); took > 11*time.Second || c.end.Event != "bye" {
+				t.Errorf("a stream of the key that was removed ended with %q after %v", c.end.Event, took)
+			}
+		}
+		for _, c := range clients["unbound reader"] {
+			if c.drain(); c.end.Event != "" {
+				t.Error("a stream of the other key has ended")
+			}
+		}
+	})
+}
+
 // An outage of the store that holds API keys must not make every resource server stale. The feed has connections of
 // its own, and notices when those fail.
 func TestAStreamSurvivesAStoreThatCannotCheckItsPermission(t *testing.T) {
@@ -309,7 +344,7 @@ func TestAStreamSurvivesAStoreThatCannotCheckItsPermission(t *testing.T) {
 		c.next(t)
 		s.outage.Store(true)
 		time.Sleep(5 * time.Minute)
-		if c.end.Event != "" {
+		if c.drain(); c.end.Event != "" {
 			t.Errorf("it ended with %s", c.end.Data)
 		}
 		s.deleteKey(t, "reader")

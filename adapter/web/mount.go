@@ -60,6 +60,7 @@ type mount struct {
 	public   *url.URL // Pages.PublicURL
 	dialects []*mounted
 	paths    map[string]*path
+	rechecks rechecks
 }
 
 // mounted is a mounted dialect.
