@@ -606,7 +606,9 @@ func (p *probe) Sign(ctx context.Context, key domain.SigningKey, t domain.Access
 }
 
 func (p *probe) SignProof(ctx context.Context, key domain.SigningKey, v domain.ViewProof) (string, error) {
-	return through(ctx, p, "SignProof", func(ctx context.Context) (string, error) { return p.Signer.SignProof(ctx, key, v) })
+	return through(ctx, p, "SignProof", func(ctx context.Context) (string, error) {
+		return p.Signer.SignProof(ctx, key, v)
+	})
 }
 
 func (p *probe) Verify(ctx context.Context, find port.FindKey, token string) (domain.AccessToken, error) {

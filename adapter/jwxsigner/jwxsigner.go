@@ -138,8 +138,8 @@ func (s *Signer) SignProof(_ context.Context, with domain.SigningKey, p domain.V
 	return token, nil
 }
 
-// sign adds `jti` to the payload, and returns the compact form (RFC 7515, section 7.1), with a signature by JWX. jws.Sign
-// would encode the header each time, which is half of all allocations here.
+// sign adds `jti` to the payload, and returns the compact form (RFC 7515, section 7.1), with a signature by JWX.
+// jws.Sign would encode the header each time, which is half of all allocations here.
 func (k *key) sign(header string, payload []byte) (string, error) {
 	payload = appendID(payload, header)
 	token := make([]byte, 0, len(header)+segment.EncodedLen(len(payload))+1+segment.EncodedLen(maxSignature))

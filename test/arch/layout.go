@@ -78,7 +78,7 @@ var table = slices.Concat([]rule{
 	{dir: "adapter/gormstore", level: adapter, ours: set{"port", "domain"}, libraries: set{"*"}},
 	{dir: "adapter/jwxsigner", level: adapter, ours: set{"port", "domain"}, libraries: set{"*"}},
 	{dir: "adapter/memstore", level: adapter, ours: set{"port", "domain"}},
-	// Strangers import it: it needs the standard library only, and nothing of this module.
+	// Other modules import it: it needs the standard library only, and nothing of this module.
 	{dir: "adapter/verify", level: adapter},
 
 	{dir: "cmd", level: cmd, ours: set{"cmd/run"}},
