@@ -134,6 +134,16 @@ func (t *tenantFacts) take(f domain.Fact, now time.Time) (isNew bool) {
 	return true
 }
 
+// lacksPosition reports whether f is known, and without a position.
+func (t *tenantFacts) lacksPosition(f domain.Fact) bool {
+	if !f.SessionID.IsZero() {
+		known, ok := t.sessions[f.SessionID]
+		return ok && !known.stamped
+	}
+	known, ok := t.others[factScope{f.ApplicationID, f.UserID, f.KeyID}]
+	return ok && !known.stamped && f.Epoch == known.epoch && f.Except == known.except
+}
+
 // settle notes the position of a known fact. It may have lost it since, by a fail-over.
 func (t *tenantFacts) settle(p *place, at domain.Position) {
 	k := t.tick(p.tick)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 // withoutReach undoes the fifth migration.
@@ -200,7 +201,7 @@ func TestPostgresAnInterruptedMigrationOfTheFeedIsDoneAgain(t *testing.T) {
 	if got, want := indexes(t, db, all...), "refresh_tokens_feed invalid"; got != want {
 		t.Errorf("got indexes %q, want %q", got, want)
 	}
-	if _, err := s.Revoked(t.Context(), 0, func(domain.Fact) {}); err == nil {
+	if _, err := s.Revoked(t.Context(), port.FactQuery{}, func(domain.Fact) {}); err == nil {
 		t.Error("Revoked = nil before the migration is complete")
 	}
 	revoke(t, s, tokens[1]) // as the replicas of before do
