@@ -36,10 +36,10 @@ type Reach interface {
 	// before it.
 	Stamp(ctx context.Context, now time.Time, limit int) (stamped int, err error)
 
-	// Beat stores an instant of the process named reader, instead of its former one. It returns nil only if the write is as
-	// durable as a revocation. Then the server that made it had, at the moment of the call, every write that had returned
-	// by then: a server that was cut off and replaced by another cannot make a write durable. A reading that shows this
-	// instant is of that server, or of one that has taken over its writes, and so shows all of them.
+	// Beat stores an instant of the process named reader, instead of its former one. It returns nil only if the write is
+	// as durable as a revocation. Then the server that made it had, at the moment of the call, every write that had
+	// returned by then: a server that was cut off and replaced by another cannot make a write durable. A reading that
+	// shows this instant is of that server, or of one that has taken over its writes, and so shows all of them.
 	//
 	// A process never uses the same instant again, and makes one call at a time. Beat does not repeat a write unless it is
 	// certain that the former attempt is rolled back: two servers would show the same instant. A store that cannot be

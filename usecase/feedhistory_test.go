@@ -186,8 +186,8 @@ func (h *history) step() {
 	}
 }
 
-// replaced has another server take over, which has all that was stored. Some connections stay with the former one, which
-// stamps by a clock of its own. Others break.
+// replaced has another server take over, which has all that was stored. Some connections stay with the former one,
+// which stamps by a clock of its own. Others break.
 func (h *history) replaced() {
 	former := h.store.replace()
 	for _, r := range h.feeds {

@@ -171,8 +171,8 @@ func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	wantReady(t, s, "")
 }
 
-// An interruption of the fifth migration leaves an index that serves no query, and no head: nobody reads a feed whose
-// facts have no positions yet.
+// An interruption of the fifth migration leaves an index that serves no query, and no head: no process reads a feed
+// whose facts have no positions yet.
 func TestPostgresAnInterruptedMigrationOfTheFeedIsDoneAgain(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -204,7 +204,7 @@ func TestPostgresAnInterruptedMigrationOfTheFeedIsDoneAgain(t *testing.T) {
 	if _, err := s.Revoked(t.Context(), port.FactQuery{}, func(domain.Fact) {}); err == nil {
 		t.Error("Revoked = nil before the migration is complete")
 	}
-	revoke(t, s, tokens[1]) // as the replicas of before do
+	revoke(t, s, tokens[1]) // as the older replicas do
 	if err := backup.Rollback(); err != nil {
 		t.Fatal(err)
 	}

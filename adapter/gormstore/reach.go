@@ -22,8 +22,8 @@ import (
 // revocation_feed until it is committed: a snapshot that shows a head shows all stamps up to it. Reading in two
 // statements would be wrong: a fact may get its position in between.
 //
-// No clock and no sequence takes part in this. Positions are times only so that they go on above the old ones when a
-// fail-over has lost some of them.
+// No clock and no sequence takes part in this. Positions are times only so that they continue above the old ones when
+// a fail-over has lost some of them.
 //
 // The same statement reads the row that the reader's last beat has written. The connection may be one to a server that
 // was replaced, whose snapshot lacks what the new one has stored. Then it lacks the beats that the new one confirmed.

@@ -177,8 +177,8 @@ func TestPostgresAStampDoesNothingWhileAnotherOneIsOpen(t *testing.T) {
 	}
 }
 
-// A commit may wait for a standby for as long as it takes. What was stamped meanwhile has a higher position than the
-// instant of the revocation.
+// A commit may wait for a standby for as long as it takes. A fact that was stamped meanwhile has a higher position
+// than the instant of that revocation.
 func TestPostgresARevocationThatCommitsLateIsFound(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -401,7 +401,7 @@ func TestSQLiteTheFeedFollowsItsIndexes(t *testing.T) {
 			continue
 		}
 		plan := strings.Join(planOf(t, d.raw(t), statements[i]), "\n")
-		// All of a partial index is what is wanted.
+		// Each row of a partial index is read.
 		plan = strings.NewReplacer("SCAN marks USING INDEX marks_unstamped", "SEARCH", "SCAN CONSTANT ROW", "",
 			"SCAN marks USING COVERING INDEX marks_unstamped", "SEARCH").Replace(plan)
 		found, scans := strings.Count(plan, "SEARCH"), strings.Count(plan, "SCAN")
@@ -470,8 +470,8 @@ func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 		`DELETE FROM goose_db_version WHERE version_id = 5`)
 }
 
-// What was revoked before the upgrade has a position afterwards, by its own time: the first reader finds what was
-// revoked minutes ago, and not everything of the last days in each read. Active sessions are not written.
+// A revocation from before the upgrade has a position afterwards, by its own time: the first reader finds those of the
+// last minutes, and not everything of the last days in each read. Active sessions are not written.
 func TestTheMigrationGivesPositionsToWhatWasRevokedBefore(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})

@@ -376,8 +376,8 @@ var reaching = []clause{
 		e.must(e.store.Beat(e.Context(), awkward, t0))
 	}},
 
-	// A reading that shows a beat is complete as of its start. So it shows no other: neither one of another reader, nor one
-	// to come.
+	// A reading that shows a beat is complete as of its start. So it shows no other: neither one of another reader, nor
+	// one to come.
 	{beatShown, func(e *env) {
 		e.shop(domain.Settings{})
 		t := e.issue(token(1))[0]
