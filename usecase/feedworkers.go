@@ -90,8 +90,8 @@ func (f *Feed) asleep() <-chan struct{} {
 	return f.demanded.wait()
 }
 
-// unconfirmed returns nil if a beat was confirmed since the workers woke. Otherwise no reading can succeed, and it returns
-// a channel that is closed when a beat ends.
+// unconfirmed returns nil if a beat was confirmed since the workers woke. Otherwise no reading can succeed, and it
+// returns a channel that is closed when a beat ends.
 func (f *Feed) unconfirmed() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -394,6 +394,19 @@ func (f *Feed) isAwake() (woken <-chan struct{}, is bool) {
 	return nil, true
 }
 
+// StampAll gives each fact of a store its position, as RunStamper does, until there is no more to stamp.
+func StampAll(ctx context.Context, s port.Reach, clock Clock) error {
+	for {
+		n, err := s.Stamp(ctx, clock().UTC().Truncate(time.Microsecond), feedStampLimit)
+		if err != nil {
+			return wrap("give the revocations their positions", err)
+		}
+		if n < feedStampLimit {
+			return nil
+		}
+	}
+}
+
 // stamp reports whether there may be more to stamp.
 func (f *Feed) stamp(ctx context.Context, now time.Time) bool {
 	within, cancel := context.WithTimeout(ctx, feedCallTimeout)
@@ -407,8 +420,8 @@ func (f *Feed) stamp(ctx context.Context, now time.Time) bool {
 }
 
 // errReplaced reports a reading that does not show what a beat has stored before.
-var errReplaced = errors.New("the reading does not show the last beat that was confirmed: it may have been served by a " +
-	"server that another one has replaced, or somebody has deleted the row of feed_readers")
+var errReplaced = errors.New("the reading does not show the last beat that was confirmed: it may have been served " +
+	"by a server that another one has replaced, or the row of the table feed_readers was deleted")
 
 // beat is a beat that the store has confirmed.
 type beat struct {
