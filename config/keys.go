@@ -100,7 +100,7 @@ var settings = withFileForms([]setting{
 	},
 	{
 		name: "database_max_connections", takenBy: openers, form: "N", def: "16", count: true,
-		help: "maximum of connections to the database, 1 to 1000",
+		help: "maximum of connections to the database, 1 to 1000; on PostgreSQL plus two for the revocation feed",
 		parse: func(c *draft, text string) (err error) {
 			c.Database.MaxConnections, err = parseCount(text, 1, 1000)
 			return err

@@ -14,16 +14,17 @@ import (
 // Each fact gets a position, some time after it is visible to readers. A mark that is raised is a new fact: it has no
 // position until it is stamped again.
 type Reach interface {
-	// Revoked calls each for every fact, as of one moment, that has no position or one above after, in any order, and
-	// returns the head: the position of the last Stamp as of the same moment, 0 if there was none. That moment is not
-	// before the call. each may be called again for the same fact, and for facts of a call that returns an error.
+	// Revoked calls each for every fact, as of one moment, that has no position or one above q.After, in any order. It
+	// returns what else the store held at the same moment. That moment is not before the call, by the server that was
+	// asked: only the beat of the reading shows that it was the right one. each may be called again for the same fact, and
+	// for facts of a call that returns an error.
 	//
-	// Completeness: a reader calls Revoked with after = 0, and then each time with after = the head that its last call
+	// Completeness: a reader calls Revoked with After = 0, and then each time with After = the head that its last call
 	// returned, or a lower one. The facts of all its calls contain every fact whose revocation returned before the last
-	// call started, except those that the janitor deleted before. If its first call has another after, facts with a
+	// call started, except those that the janitor deleted before. If its first call has another After, facts with a
 	// position up to that one may be missing. All of that holds for any interleaving of revocations, Stamp and Revoked, in
 	// any number of processes, whatever their clocks show.
-	Revoked(ctx context.Context, after domain.Position, each func(domain.Fact)) (head domain.Position, err error)
+	Revoked(ctx context.Context, q FactQuery, each func(domain.Fact)) (Reading, error)
 
 	// Stamp gives a new position, above all others, to at most limit refresh tokens and at most limit marks that have
 	// none, and returns the greater of the two numbers: if it is limit, there may be more. The position is the greater of
@@ -35,13 +36,32 @@ type Reach interface {
 	// before it.
 	Stamp(ctx context.Context, now time.Time, limit int) (stamped int, err error)
 
-	// Beat writes a row of the process named reader. It returns nil only if the write is as durable as a revocation. Then
-	// this server had, at the moment of the call, every write that had returned by then: a server that was cut off and
-	// replaced by another cannot make a write durable. Without Beat, such a server would continue to answer Revoked,
-	// without what the other one stores. A store that cannot be replaced while it runs returns nil.
-	Beat(ctx context.Context, reader string, now time.Time) error
+	// Beat stores an instant of the process named reader, instead of its former one. It returns nil only if the write is
+	// as durable as a revocation. Then the server that made it had, at the moment of the call, every write that had
+	// returned by then: a server that was cut off and replaced by another cannot make a write durable. A reading that
+	// shows this instant is of that server, or of one that has taken over its writes, and so shows all of them.
+	//
+	// A process never uses the same instant again, and makes one call at a time. Beat does not repeat a write unless it is
+	// certain that the former attempt is rolled back: two servers would show the same instant. A store that cannot be
+	// replaced while it runs may keep the instants in memory.
+	Beat(ctx context.Context, reader string, at time.Time) error
 
 	// LongestAccessTTL returns the longest lifetime of access tokens that a policy of any application of the tenant has
 	// ever had in this store. It returns ErrNotFound if the tenant has never existed, or was purged.
 	LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error)
+}
+
+// FactQuery is what [Reach.Revoked] reads.
+type FactQuery struct {
+	After  domain.Position
+	Reader string // the process whose beat is read; empty for none
+}
+
+// Reading is what [Reach.Revoked] has found beside facts, in the same snapshot.
+type Reading struct {
+	// Head is the position of the last Stamp; 0 if there was none.
+	Head domain.Position
+	// Beat is the instant of the reader's last Beat, in microseconds; zero if there was none, or the janitor has deleted
+	// it. It may be one of a call that has not returned yet, or that returned an error.
+	Beat time.Time
 }

@@ -16,7 +16,7 @@ func (m Minter) Grant(
 
 // ReadOnce is one reading of the reader, for tests.
 func (f *Feed) ReadOnce(ctx context.Context) {
-	if f.asleep() == nil {
+	if f.asleep() == nil && f.unconfirmed() == nil {
 		f.read(ctx, feedCallTimeout)
 	}
 }

@@ -47,18 +47,22 @@ var ErrBlind = fmt.Errorf("%w: the revocations have not been read for %s", domai
 // # Completeness
 //
 // A view that is complete as of an instant contains every fact of its tenant whose revocation returned before it, as
-// far as the fact still matters. That instant is the start of the last successful reading, or the start of the last
-// confirmed beat if that is earlier: only a server that was the primary then could confirm it. It is never one of a
-// call that failed or was cut short.
+// far as the fact still matters. That instant is the start of the last successful reading, or the start of the confirmed
+// beat that the reading shows if that is earlier: only a server that was the primary then could confirm it. It is never
+// one of a call that failed or was cut short.
+//
+// A connection may lead to a server that was replaced, while another one leads to the new server. So a reading succeeds
+// only if it shows the last beat that was confirmed before it, or a later one. A reading that does not adds facts, as
+// one that fails does, but neither its start nor its head counts.
 //
 // Instants are those of Clock with its monotonic reading, so they can be subtracted from each other within the process
 // although the wall clock is set meanwhile. They mean nothing in another process.
 //
 // # Memory
 //
-// Facts are held in ticks: the facts that were new in one reading, encoded once. A subscriber is a number in the sequence
-// of its tenant's ticks, so there are no queues, and a slow subscriber delays no other. Ticks are merged when they are
-// some seconds old. A fact is dropped when it has been held as long as it matters.
+// Facts are held in ticks: the facts that were new in one reading, encoded once. A subscriber is a number in the
+// sequence of its tenant's ticks, so there are no queues, and a slow subscriber delays no other. Ticks are merged when
+// they are some seconds old. A fact is dropped when it has been held as long as it matters.
 //
 // A subscriber with a cursor gets the ticks that have a fact without position, or one above the cursor - 2 min; so it
 // may get facts again, which is harmless, and never misses one. Each fact would have to be listed with its position to
@@ -81,14 +85,18 @@ type Feed struct {
 	// ended.
 	awakeSince, idleSince time.Time
 	demanded              signal // a stream was opened while the workers slept
-	confirmed             signal // a reading succeeded, or a beat was confirmed
+	progressed            signal // a reading succeeded, or a beat was confirmed
 
 	isRead         bool // false until the first reading has succeeded
 	isRewound      bool // the head went backwards, and what matters has not been read again since
 	head           domain.Position
 	readAt, readOK time.Time // start and end of the last successful reading
-	beatAt, beatOK time.Time // start and end of the last confirmed beat
-	readAgain      bool      // a call failed: the next reading begins below the head
+	beaten         time.Time // the instant that the last beat was to store
+	isBeating      bool      // that beat has not ended
+	ended          signal    // a beat has ended
+	beats          []beat    // confirmed: the last one before the reading in progress, and those since
+	completeAsOf   time.Time // of the last successful reading
+	failedAt       time.Time // when a call failed last; zero once a reading has shown a beat that began later
 	checkedAt      time.Time // start of the last successful reading that began below the head
 	widening       []*tenantFacts
 	failing        map[FeedTask]bool
@@ -144,7 +152,7 @@ func (f *Feed) Stats() FeedStats {
 	defer f.mu.Unlock()
 	s := FeedStats{Streams: f.streams, Facts: f.facts, Repaired: f.repaired, LastRead: f.lastRead}
 	if !f.awakeSince.IsZero() {
-		since := f.completeAsOf()
+		since := f.completeAsOf
 		if since.Before(f.awakeSince) {
 			since = f.awakeSince
 		}
@@ -182,13 +190,13 @@ func (f *Feed) ready(ctx context.Context, s *Subscription, call time.Time) error
 	for {
 		f.mu.Lock()
 		isReady := !f.readAt.Before(call) && s.tenant.covered >= s.tenant.window && f.blind() == nil
-		confirmed := f.confirmed.wait()
+		progressed := f.progressed.wait()
 		f.mu.Unlock()
 		if isReady {
 			return nil
 		}
 		select {
-		case <-confirmed:
+		case <-progressed:
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ErrBlind, ctx.Err())
 		}
@@ -278,18 +286,10 @@ func (f *Feed) raise(t *tenantFacts, keep time.Duration, at time.Time) {
 // mu.
 func (f *Feed) blind() error {
 	now := f.Clock()
-	if !f.isRead || !recent(now, f.readOK, feedBlindAfter) || !recent(now, f.beatOK, feedBlindAfter) {
+	if !f.isRead || !recent(now, f.readOK, feedBlindAfter) || !recent(now, f.lastBeat().ended, feedBlindAfter) {
 		return ErrBlind
 	}
 	return nil
-}
-
-// completeAsOf returns the instant up to which the facts are complete. The caller holds mu.
-func (f *Feed) completeAsOf() time.Time {
-	if f.beatAt.Before(f.readAt) {
-		return f.beatAt
-	}
-	return f.readAt
 }
 
 // View is what a subscriber gets: facts, and after them what it holds then.
@@ -351,7 +351,7 @@ func (s *Subscription) view() (View, <-chan struct{}, error) {
 	if !recent(f.Clock(), t.keepAt, feedKeepMaxAge) {
 		return View{}, nil, fmt.Errorf("%w: how long facts matter has not been read for %s", ErrBlind, feedKeepMaxAge)
 	}
-	v := View{Cursor: f.head, CompleteAsOf: f.completeAsOf(), Keep: t.keep}
+	v := View{Cursor: f.head, CompleteAsOf: f.completeAsOf, Keep: t.keep}
 	if s.begun {
 		v.Ticks = t.since(s.next)
 		v.News = len(v.Ticks) > 0
@@ -410,8 +410,9 @@ func (s *signal) wake() {
 	}
 }
 
-// note reports a task that fails for the first time since it worked, or works again. After an error, the next reading
-// begins below the head: the store may have failed over.
+// note reports a task that fails for the first time since it worked, or works again. After an error, readings begin below
+// the head: the store may have failed over. They do so until one shows a beat of later, because those before may have
+// been served by the former server, with stamps that only it has.
 func (f *Feed) note(task FeedTask, err error) {
 	f.mu.Lock()
 	was := f.failing[task]
@@ -419,7 +420,9 @@ func (f *Feed) note(task FeedTask, err error) {
 		f.failing = make(map[FeedTask]bool)
 	}
 	f.failing[task] = err != nil
-	f.readAgain = f.readAgain || err != nil
+	if err != nil {
+		f.failedAt = f.Clock()
+	}
 	f.mu.Unlock()
 	switch {
 	case err != nil && !was:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -24,8 +26,12 @@ type reach struct {
 	fail    map[string]error // by method
 	hang    map[string]bool  // by method: the call ends with its context
 	calls   map[string]int
+	beats   map[string]time.Time // by reader
+	slow    time.Duration        // the time that a beat takes after it is stored
 
-	beatTakes time.Duration
+	onBeat func(at time.Time)
+
+	replaced *reach // where readings go, if it is not nil
 }
 
 // factKey names a fact.
@@ -44,6 +50,7 @@ func newReach() *reach {
 	return &reach{
 		facts: make(map[factKey]domain.Fact), longest: 15 * time.Minute,
 		fail: make(map[string]error), hang: make(map[string]bool), calls: make(map[string]int),
+		beats: make(map[string]time.Time),
 	}
 }
 
@@ -80,17 +87,21 @@ func (r *reach) revoke(f domain.Fact) {
 	r.facts[keyOf(f)] = f
 }
 
-func (r *reach) Revoked(
-	ctx context.Context, after domain.Position, each func(domain.Fact),
-) (domain.Position, error) {
+func (r *reach) Revoked(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
+	r.mu.Lock()
+	replaced := r.replaced
+	r.mu.Unlock()
+	if replaced != nil {
+		return replaced.Revoked(ctx, q, each)
+	}
 	r.mu.Lock()
 	var found []domain.Fact
 	for _, f := range r.facts {
-		if f.Position == 0 || f.Position > after {
+		if f.Position == 0 || f.Position > q.After {
 			found = append(found, f)
 		}
 	}
-	head := r.head
+	read := port.Reading{Head: r.head, Beat: r.beats[q.Reader]}
 	r.mu.Unlock()
 	err := r.call(ctx, "Revoked")
 	if err != nil {
@@ -99,7 +110,7 @@ func (r *reach) Revoked(
 	for _, f := range found {
 		each(f)
 	}
-	return head, err
+	return read, err
 }
 
 func (r *reach) Stamp(ctx context.Context, now time.Time, limit int) (n int, err error) {
@@ -120,12 +131,36 @@ func (r *reach) Stamp(ctx context.Context, now time.Time, limit int) (n int, err
 	return n, nil
 }
 
-func (r *reach) Beat(ctx context.Context, _ string, _ time.Time) error {
+func (r *reach) Beat(ctx context.Context, reader string, at time.Time) error {
+	if err := r.call(ctx, "Beat"); err != nil {
+		return err
+	}
 	r.mu.Lock()
-	takes := r.beatTakes
+	r.beats[reader] = at
+	slow, onBeat := r.slow, r.onBeat
 	r.mu.Unlock()
-	time.Sleep(takes)
-	return r.call(ctx, "Beat")
+	if onBeat != nil {
+		onBeat(at)
+	}
+	time.Sleep(slow) // a reading shows what a call has stored that has not returned
+	return nil
+}
+
+// replace makes the store another server, which has taken over all that was written. The returned one still answers
+// those that are connected to it.
+func (r *reach) replace() (former *reach) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	former = newReach()
+	former.head, former.facts, former.beats = r.head, maps.Clone(r.facts), maps.Clone(r.beats)
+	return former
+}
+
+// connect has readings go to a server that was replaced, or to this one if it is nil.
+func (r *reach) connect(to *reach) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.replaced = to
 }
 
 func (r *reach) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {
@@ -302,6 +337,158 @@ func TestFeedThatIsBlindSaysSo(t *testing.T) {
 	}
 }
 
+// Behind a name or a pooler, the connection that reads may lead to a server that was cut off and replaced, while beats go
+// to the new one. What the new one has stored is missing in such a reading, however recent the beat is.
+func TestFeedDoesNotCountAReadingOfAServerThatWasReplaced(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		s := follow(t, f, "acme", 0)
+		next(t, s, 0)
+		f.store.connect(f.store.replace())
+		f.store.revoke(sessionFact("acme", 1))
+		revoked := time.Now()
+		time.Sleep(time.Microsecond)
+		isBlind := false
+		for time.Since(revoked) < 10*time.Second {
+			v, err := s.Next(t.Context(), 100*time.Millisecond)
+			if isBlind = err != nil; isBlind {
+				time.Sleep(100 * time.Millisecond)
+			} else if v.CompleteAsOf.After(revoked) {
+				t.Fatalf("complete as of %s after a revocation that the reading cannot show", v.CompleteAsOf.Sub(revoked))
+			}
+		}
+		if !isBlind {
+			t.Error("the feed is not blind")
+		}
+		if _, err := f.Follow(t.Context(), "acme", 0); !errors.Is(err, domain.ErrUnavailable) {
+			t.Errorf("Follow: %v, want ErrUnavailable", err)
+		}
+		f.store.connect(nil)
+		time.Sleep(200 * time.Millisecond)
+		if got := sessions(next(t, s, 0)); !slices.Equal(got, []int{1}) {
+			t.Errorf("connected to the new server: sessions %v, want 1", got)
+		}
+		want := []usecase.FeedNoticeKind{usecase.FeedFailed, usecase.FeedRecovered}
+		for i, n := range f.notices {
+			if len(f.notices) != len(want) || n.Kind != want[i] || n.Task != usecase.FeedRead {
+				t.Fatalf("notices are %v, want a reading that fails and recovers", f.notices)
+			}
+		}
+	})
+}
+
+// The stamps of the server that was replaced are not those of the new one. A head of the former would let the feed skip
+// what the latter stamps below it.
+func TestFeedTakesNoHeadOfAServerThatWasReplaced(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		f.store.revoke(sessionFact("acme", 1))
+		s := follow(t, f, "acme", 0)
+		time.Sleep(2 * time.Second)
+		next(t, s, 0)
+		former := f.store.replace()
+		former.revoke(sessionFact("acme", 2))
+		if _, err := former.Stamp(t.Context(), time.Now().Add(time.Minute), 10); err != nil {
+			t.Fatal(err)
+		}
+		f.store.connect(former)
+		time.Sleep(1200 * time.Millisecond) // a beat, and some readings
+		f.store.revoke(sessionFact("acme", 3))
+		if _, err := f.store.Stamp(t.Context(), time.Now(), 10); err != nil {
+			t.Fatal(err)
+		}
+		stamped := time.Now()
+		f.store.set("Stamp", errors.New("not now"))
+		f.store.mu.Lock()
+		f.store.head = former.head + 1 // a later stamp
+		f.store.mu.Unlock()
+		f.store.connect(nil)
+		for known := []int(nil); !slices.Contains(known, 3); {
+			v := next(t, s, 100*time.Millisecond)
+			if known = append(known, sessions(v)...); !slices.Contains(known, 3) && v.CompleteAsOf.After(stamped) {
+				t.Fatal("a view that is complete as of a later instant lacks the session")
+			}
+		}
+	})
+}
+
+// A position that only the server that was replaced has given does not count either: a client with a later cursor, of
+// the new server, may not have the fact.
+func TestFeedTakesNoPositionOfAServerThatWasReplaced(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		f.store.set("Stamp", errors.New("not now"))
+		f.store.revoke(sessionFact("acme", 1))
+		next(t, follow(t, f, "acme", 0), 0)
+		former := f.store.replace()
+		if _, err := former.Stamp(t.Context(), time.Now(), 10); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Minute)
+		f.store.mu.Lock()
+		f.store.head = domain.Position(time.Now().UnixMicro())
+		cursor := f.store.head
+		f.store.longest = 2 * time.Hour // the next reading begins far below the position
+		f.store.mu.Unlock()
+		time.Sleep(time.Second)
+		s, err := f.Follow(t.Context(), "acme", cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		f.store.connect(former)
+		time.Sleep(600 * time.Millisecond) // another beat
+		if _, err := f.Keep(t.Context(), "globex"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(300 * time.Millisecond)
+		if got := sessions(next(t, s, 0)); !slices.Contains(got, 1) {
+			t.Errorf("the first view has the sessions %v, without one that has no position", got)
+		}
+	})
+}
+
+// A commit that waits for a standby, or for the network, may be in a snapshot before its call returns.
+func TestFeedWaitsForTheBeatThatAReadingShows(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		f.store.slow = 450 * time.Millisecond // nearly always
+		s := follow(t, f, "acme", 0)
+		for range 50 {
+			time.Sleep(100 * time.Millisecond)
+			if v := next(t, s, 0); time.Since(v.CompleteAsOf) > 1600*time.Millisecond {
+				t.Fatalf("complete as of %s ago", time.Since(v.CompleteAsOf))
+			}
+		}
+		if len(f.notices) != 0 {
+			t.Errorf("notices are %v, want none", f.notices)
+		}
+	})
+}
+
+// If two beats stored the same instant, a reading that shows the former would count as one that shows the latter.
+func TestFeedNeverStoresAnInstantTwice(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		var mu sync.Mutex
+		var seen []time.Time
+		f.store.onBeat = func(at time.Time) {
+			mu.Lock()
+			defer mu.Unlock()
+			seen = append(seen, at)
+		}
+		next(t, follow(t, f, "acme", 0), 0)
+		for range 5 { // at one instant of the clock
+			f.BeatOnce(t.Context())
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for i, at := range seen {
+			if i > 0 && !at.After(seen[i-1]) {
+				t.Errorf("stored %s after %s", at, seen[i-1])
+			}
+		}
+		if len(seen) < 6 {
+			t.Errorf("%d beats", len(seen))
+		}
+	})
+}
+
 // wakes opens and closes a stream, so that the feed reads, and returns the cursor.
 func wakes(t *testing.T, f *feeding, tenantID string) domain.Position {
 	t.Helper()
@@ -428,7 +615,7 @@ func TestFeedIsNotBlindWhileStampsHang(t *testing.T) {
 		s := follow(t, f, "acme", 0)
 		f.store.hangs("Stamp", true)
 		f.store.mu.Lock()
-		f.store.beatTakes = 50 * time.Millisecond
+		f.store.slow = 50 * time.Millisecond
 		f.store.mu.Unlock()
 		for range 2000 {
 			time.Sleep(10 * time.Millisecond)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -38,7 +39,8 @@ type revoked struct {
 type replicaFeed struct {
 	*usecase.Feed
 	*history
-	broken int // so many of the next calls fail
+	broken int    // so many of the next calls fail
+	former *reach // some readings go to this server, which was replaced
 	// The starts of the last calls that were good.
 	readAt, beatAt time.Time
 }
@@ -62,26 +64,28 @@ func (r *replicaFeed) breaks() bool {
 	return false
 }
 
-func (r *replicaFeed) Revoked(
-	ctx context.Context, after domain.Position, each func(domain.Fact),
-) (domain.Position, error) {
+func (r *replicaFeed) Revoked(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
 	began := time.Now()
 	var found []domain.Fact
-	head, _ := r.store.Revoked(ctx, after, func(f domain.Fact) { found = append(found, f) })
+	from := r.store
+	if r.former != nil && r.random.IntN(2) == 0 {
+		from = r.former
+	}
+	read, _ := from.Revoked(ctx, q, func(f domain.Fact) { found = append(found, f) })
 	r.random.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
 	r.meanwhile() // the snapshot is old when it arrives
 	if r.breaks() {
 		for _, f := range found[:len(found)/2] {
 			each(f)
 		}
-		return 0, errBroken
+		return port.Reading{}, errBroken
 	}
 	for _, f := range found {
 		each(f)
 	}
 	r.meanwhile()
 	r.readAt = began
-	return head, nil
+	return read, nil
 }
 
 func (r *replicaFeed) Stamp(ctx context.Context, now time.Time, _ int) (int, error) {
@@ -91,14 +95,22 @@ func (r *replicaFeed) Stamp(ctx context.Context, now time.Time, _ int) (int, err
 	return r.store.Stamp(ctx, now.Add(r.skew), 1+r.random.IntN(5))
 }
 
-func (r *replicaFeed) Beat(context.Context, string, time.Time) error {
+func (r *replicaFeed) Beat(ctx context.Context, reader string, at time.Time) error {
 	began := time.Now()
 	r.meanwhile()
 	if r.breaks() {
+		switch r.random.IntN(3) { // it may have been stored, here or by the server that was replaced
+		case 0:
+			_ = r.store.Beat(ctx, reader, at)
+		case 1:
+			if r.former != nil {
+				_ = r.former.Beat(ctx, reader, at)
+			}
+		}
 		return errBroken
 	}
 	r.beatAt = began
-	return nil
+	return r.store.Beat(ctx, reader, at)
 }
 
 func (r *replicaFeed) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {
@@ -163,6 +175,8 @@ func (h *history) step() {
 		r.Sweep()
 	case n < 95:
 		h.failOver()
+	case n < 96:
+		h.replaced()
 	case n < 99:
 		time.Sleep(time.Duration(h.random.IntN(500)) * time.Millisecond)
 	default:
@@ -170,6 +184,25 @@ func (h *history) step() {
 		time.Sleep(pause[h.random.IntN(len(pause))])
 		h.did("paused")
 	}
+}
+
+// replaced has another server take over, which has all that was stored. Some connections stay with the former one,
+// which stamps by a clock of its own. Others break.
+func (h *history) replaced() {
+	former := h.store.replace()
+	for _, r := range h.feeds {
+		r.former = nil
+		r.broken++
+		if h.random.IntN(3) > 0 {
+			r.former = former
+		}
+	}
+	if h.random.IntN(2) == 0 {
+		f := sessionFact("acme", 0)
+		former.revoke(f)
+		_, _ = former.Stamp(context.Background(), time.Now().Add(h.skew+time.Duration(h.random.IntN(20))*time.Second), 9)
+	}
+	h.did("replaced")
 }
 
 // failOver loses the stamps of some time, and continues with another clock, up to 100 s behind. It breaks all

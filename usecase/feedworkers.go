@@ -2,10 +2,14 @@ package usecase
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 const (
@@ -44,6 +48,16 @@ func (f *Feed) RunReader(ctx context.Context) error {
 			}
 			continue
 		}
+		if beaten := f.unconfirmed(); beaten != nil {
+			timer := time.NewTimer(feedReadInterval)
+			select {
+			case <-beaten:
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			timer.Stop()
+			continue
+		}
 		began := f.Clock()
 		if f.read(ctx, timeout) {
 			timeout = min(2*timeout, feedMaxReadTimeout)
@@ -73,14 +87,26 @@ func (f *Feed) asleep() <-chan struct{} {
 			return nil
 		}
 		f.awakeSince, f.isRead, f.isRewound, f.head = time.Time{}, false, false, 0
-		f.tenants, f.widening, f.facts = nil, nil, 0
+		f.tenants, f.widening, f.facts, f.beats = nil, nil, 0, nil
 	}
 	return f.demanded.wait()
+}
+
+// unconfirmed returns nil if a beat was confirmed since the workers woke. Otherwise no reading can succeed, and it returns
+// a channel that is closed when a beat ends.
+func (f *Feed) unconfirmed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.beats) > 0 {
+		return nil
+	}
+	return f.ended.wait()
 }
 
 // reading is one reading of the store.
 type reading struct {
 	began    time.Time
+	beat     beat            // that it shows
 	head     domain.Position // that of the reading before
 	after    domain.Position
 	from     domain.Position // facts matter that are not older than the window of their tenant, counted from here
@@ -89,6 +115,9 @@ type reading struct {
 	widening []widening
 	touched  []*tenantFacts
 	repaired int
+	// settled are the facts that were known without a position, and their positions here. A server that was replaced may
+	// have given them positions that the new one does not know, so they count only if the reading succeeds.
+	settled map[domain.Fact]domain.Position
 }
 
 // widening is a tenant whose facts have to be read as far back as window.
@@ -126,24 +155,53 @@ func (f *Feed) read(ctx context.Context, timeout time.Duration) (cutShort bool) 
 func (f *Feed) readWithin(ctx context.Context) (r *reading, head domain.Position, err error) {
 	first, isFirst := domain.Position(0), f.isFirst()
 	if isFirst {
-		if first, err = f.Store.Revoked(ctx, math.MaxInt64, func(domain.Fact) {}); err != nil {
+		read, err := f.Store.Revoked(ctx, port.FactQuery{After: math.MaxInt64}, func(domain.Fact) {})
+		if err != nil {
 			return &reading{}, 0, err
 		}
+		first = read.Head
 	}
 	r = f.plan(first, isFirst)
 	batch := make([]domain.Fact, 0, maxTick)
-	head, err = f.Store.Revoked(ctx, r.after, func(fact domain.Fact) {
+	q := port.FactQuery{After: r.after, Reader: f.Reader}
+	read, err := f.Store.Revoked(ctx, q, func(fact domain.Fact) {
 		if batch = append(batch, fact); len(batch) == cap(batch) {
 			f.take(r, batch)
 			batch = batch[:0]
 		}
 	})
+	if err == nil {
+		r.beat, err = f.confirmed(ctx, read.Beat)
+	}
 	if err != nil {
 		f.take(r, batch) // they are facts anyway
 		return r, 0, err
 	}
-	f.finish(r, batch, head)
-	return r, head, nil
+	f.finish(r, batch, read.Head)
+	return r, read.Head, nil
+}
+
+// confirmed returns the beat that stored an instant, which a reading shows. It waits for one that has not ended. It
+// returns errReplaced if none was confirmed since the last one before the reading.
+func (f *Feed) confirmed(ctx context.Context, shown time.Time) (beat, error) {
+	for {
+		f.mu.Lock()
+		i := slices.IndexFunc(f.beats, func(b beat) bool { return b.stored.Equal(shown) })
+		if i >= 0 {
+			defer f.mu.Unlock()
+			return f.beats[i], nil
+		}
+		isEnded, ended := !f.isBeating || !f.beaten.Equal(shown), f.ended.wait()
+		f.mu.Unlock()
+		if isEnded {
+			return beat{}, errReplaced
+		}
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return beat{}, fmt.Errorf("%w: %w", errReplaced, ctx.Err())
+		}
+	}
 }
 
 func (f *Feed) isFirst() bool {
@@ -160,6 +218,7 @@ func (f *Feed) plan(head domain.Position, isFirst bool) *reading {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r := &reading{began: f.Clock(), head: f.head}
+	f.beats = f.beats[max(0, len(f.beats)-1):]
 	if isFirst {
 		r.head = head
 	}
@@ -180,13 +239,12 @@ func (f *Feed) plan(head domain.Position, isFirst bool) *reading {
 	switch {
 	case window > 0:
 		r.after, r.isBelow = r.from-position(window), true
-	case f.readAgain || isCheck:
-		r.after, r.isBelow, r.isCheck = r.head-position(feedMargin), true, !f.readAgain
+	case !f.failedAt.IsZero() || isCheck:
+		r.after, r.isBelow, r.isCheck = r.head-position(feedMargin), true, f.failedAt.IsZero()
 	default:
 		r.after = r.head
 	}
 	r.after = max(r.after, 0)
-	f.readAgain = false
 	return r
 }
 
@@ -212,6 +270,10 @@ func (f *Feed) finish(r *reading, facts []domain.Fact, head domain.Position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.add(r, facts)
+	for fact, at := range r.settled {
+		fact.Position = at
+		f.tenant(fact.TenantID).take(fact, r.began)
+	}
 	defer r.publish()
 	if head < r.head {
 		// Stamps were lost: facts may have positions below those that were read. All that matters is read again.
@@ -225,10 +287,17 @@ func (f *Feed) finish(r *reading, facts []domain.Fact, head domain.Position) {
 		w.tenant.covered = max(w.tenant.covered, w.window)
 	}
 	f.head, f.readAt, f.readOK, f.isRead, f.isRewound = head, r.began, f.Clock(), true, false
+	if r.beat.began.After(f.failedAt) {
+		f.failedAt = time.Time{}
+	}
+	f.completeAsOf = r.began
+	if r.beat.began.Before(r.began) {
+		f.completeAsOf = r.beat.began
+	}
 	if r.isBelow {
 		f.checkedAt = r.began
 	}
-	f.confirmed.wake()
+	f.progressed.wake()
 }
 
 // add adds facts. The caller holds mu.
@@ -238,6 +307,16 @@ func (f *Feed) add(r *reading, facts []domain.Fact) {
 		if fact.Position != 0 && fact.Position <= r.from-position(t.window) {
 			continue
 		}
+		key := fact
+		key.Position = 0
+		if fact.Position != 0 && t.lacksPosition(fact) {
+			if r.settled == nil {
+				r.settled = make(map[domain.Fact]domain.Position)
+			}
+			r.settled[key] = fact.Position
+			continue
+		}
+		delete(r.settled, key)
 		hadOpen, known := t.open != nil, t.len()
 		if !t.take(fact, r.began) {
 			continue
@@ -317,6 +396,19 @@ func (f *Feed) isAwake() (woken <-chan struct{}, is bool) {
 	return nil, true
 }
 
+// StampAll gives each fact of a store its position, as RunStamper does, until there is no more to stamp.
+func StampAll(ctx context.Context, s port.Reach, clock Clock) error {
+	for {
+		n, err := s.Stamp(ctx, clock().UTC().Truncate(time.Microsecond), feedStampLimit)
+		if err != nil {
+			return wrap("give the revocations their positions", err)
+		}
+		if n < feedStampLimit {
+			return nil
+		}
+	}
+}
+
 // stamp reports whether there may be more to stamp.
 func (f *Feed) stamp(ctx context.Context, now time.Time) bool {
 	within, cancel := context.WithTimeout(ctx, feedStampTimeout)
@@ -329,22 +421,54 @@ func (f *Feed) stamp(ctx context.Context, now time.Time) bool {
 	return err == nil && n >= feedStampLimit
 }
 
+// errReplaced reports a reading that does not show what a beat has stored before.
+var errReplaced = errors.New("the reading does not show the last beat that was confirmed: it may have been served by a " +
+	"server that another one has replaced, or somebody has deleted the row of feed_readers")
+
+// beat is a beat that the store has confirmed.
+type beat struct {
+	stored       time.Time // in microseconds
+	began, ended time.Time
+}
+
+// lastBeat returns the last beat that was confirmed, or the zero beat. The caller holds mu.
+func (f *Feed) lastBeat() beat {
+	if len(f.beats) == 0 {
+		return beat{}
+	}
+	return f.beats[len(f.beats)-1]
+}
+
 // beat has the store confirm that it is the primary. began is the time now.
 func (f *Feed) beat(ctx context.Context, began time.Time) {
 	within, cancel := context.WithTimeout(ctx, feedCallTimeout)
 	defer cancel()
-	err := f.Store.Beat(within, f.Reader, began.UTC().Truncate(time.Microsecond))
-	if ctx.Err() != nil {
-		return
-	}
-	f.note(FeedBeat, err)
-	if err != nil {
-		return
+	stored := f.beginBeat(began)
+	err := f.Store.Beat(within, f.Reader, stored)
+	if ctx.Err() == nil {
+		f.note(FeedBeat, err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.beatAt, f.beatOK = began, f.Clock()
-	f.confirmed.wake()
+	f.isBeating = false
+	f.ended.wake()
+	if err == nil {
+		f.beats = append(f.beats, beat{stored, began, f.Clock()})
+		f.progressed.wake()
+	}
+}
+
+// beginBeat returns the instant that a beat stores: the present, but above that of the beat before, although the clock
+// may have been set back.
+func (f *Feed) beginBeat(now time.Time) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	stored := now.UTC().Truncate(time.Microsecond)
+	if !stored.After(f.beaten) {
+		stored = f.beaten.Add(time.Microsecond)
+	}
+	f.beaten, f.isBeating = stored, true
+	return stored
 }
 
 // sleep returns after d, or when ctx is done.

@@ -116,9 +116,9 @@ func (l listed) wherePostgres(owner int) string {
 	}
 }
 
-// newestFirst is the order of the rows that wherePostgres selects, where of names the table. For a user it is written so
-// that only the index of users has it: PostgreSQL does not know that they have one user. By id alone it would read all
-// rows by the primary key where the statistics know few users.
+// newestFirst is the order of the rows that wherePostgres selects, where of names the table. For a user it is written
+// so that only the index of users has it: PostgreSQL does not know that they have one user. By id alone it would read
+// all rows by the primary key where the statistics know few users.
 func (l listed) newestFirst(of string) string {
 	if l == ofUser {
 		return of + `user_id DESC, ` + of + `id DESC`

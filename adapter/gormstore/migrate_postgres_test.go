@@ -10,6 +10,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 // withoutReach undoes the fifth migration.
@@ -170,8 +171,8 @@ func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	wantReady(t, s, "")
 }
 
-// An interruption of the fifth migration leaves an index that serves no query, and no head: nobody reads a feed whose
-// facts have no positions yet.
+// An interruption of the fifth migration leaves an index that serves no query, and no head: no process reads a feed
+// whose facts have no positions yet.
 func TestPostgresAnInterruptedMigrationOfTheFeedIsDoneAgain(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -200,10 +201,10 @@ func TestPostgresAnInterruptedMigrationOfTheFeedIsDoneAgain(t *testing.T) {
 	if got, want := indexes(t, db, all...), "refresh_tokens_feed invalid"; got != want {
 		t.Errorf("got indexes %q, want %q", got, want)
 	}
-	if _, err := s.Revoked(t.Context(), 0, func(domain.Fact) {}); err == nil {
+	if _, err := s.Revoked(t.Context(), port.FactQuery{}, func(domain.Fact) {}); err == nil {
 		t.Error("Revoked = nil before the migration is complete")
 	}
-	revoke(t, s, tokens[1]) // as the replicas of before do
+	revoke(t, s, tokens[1]) // as the older replicas do
 	if err := backup.Rollback(); err != nil {
 		t.Fatal(err)
 	}

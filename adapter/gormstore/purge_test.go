@@ -217,7 +217,7 @@ func TestPostgresAPurgePassesOverWhatAnotherSessionHolds(t *testing.T) {
 }
 
 // Deleting a mark while it is raised would make refresh tokens active that were just revoked, and readers of the feed
-// would not hear of the new epoch.
+// would not receive the new epoch.
 func TestPostgresAMarkThatIsBeingRaisedIsNotPurged(t *testing.T) {
 	t.Parallel()
 	step := purgeStep(10)

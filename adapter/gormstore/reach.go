@@ -4,11 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync"
 	"time"
 
 	"gorm.io/gorm"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 // A revocation writes nothing for the feed: the revoked row is the fact, and a partial index finds it. Stamp gives it a
@@ -20,14 +22,18 @@ import (
 // revocation_feed until it is committed: a snapshot that shows a head shows all stamps up to it. Reading in two
 // statements would be wrong: a fact may get its position in between.
 //
-// No clock and no sequence takes part in this. Positions are times only so that they go on above the old ones when a
-// fail-over has lost some of them.
+// No clock and no sequence takes part in this. Positions are times only so that they continue above the old ones when
+// a fail-over has lost some of them.
+//
+// The same statement reads the row that the reader's last beat has written. The connection may be one to a server that
+// was replaced, whose snapshot lacks what the new one has stored. Then it lacks the beats that the new one confirmed.
 
 // The kinds of a row of revoked.
 const (
 	headOfFeed = iota
 	revokedSession
 	raisedMark
+	lastBeat
 )
 
 const (
@@ -45,6 +51,9 @@ UNION ALL ` + sessionFact + `revoked_at <> 0 AND feed > $1
 UNION ALL SELECT 2, 0` + markFact + unstampedMark + `
 UNION ALL SELECT 2, feed` + markFact + `feed <> 0 AND feed > $1 AND epoch = stamped_epoch
 UNION ALL SELECT 0, position, '', '', 0, '', '' FROM revocation_feed WHERE one = 1`
+
+	revokedAndBeat = revoked + `
+UNION ALL SELECT 3, beat, '', '', 0, '', '' FROM feed_readers WHERE holder = $2`
 
 	// anyUnstamped is an index probe or two.
 	anyUnstamped = `EXISTS (SELECT 1 FROM refresh_tokens WHERE ` + unstampedToken + `)
@@ -110,11 +119,17 @@ var errNoFeed = errors.New("the table revocation_feed is empty: " +
 
 // Revoked implements port.Reach. It reads the primary, as every statement does.
 func (s *Store) Revoked(
-	ctx context.Context, after domain.Position, each func(domain.Fact),
-) (head domain.Position, err error) {
+	ctx context.Context, q port.FactQuery, each func(domain.Fact),
+) (read port.Reading, err error) {
+	after := max(0, int64(q.After))
 	err = s.feeding(ctx, "revoked", func(db *gorm.DB) error {
+		read = port.Reading{}
+		statement := raw(db, revokedAndBeat, after, q.Reader)
+		if s.engine.checkServer == nil {
+			statement, read.Beat = raw(db, revoked, after), s.beats.of(q.Reader)
+		}
 		found := false
-		err := queryRows(raw(db, revoked, max(0, int64(after))), func(rows *sql.Rows) error {
+		err := queryRows(statement, func(rows *sql.Rows) error {
 			var (
 				f           domain.Fact
 				kind, epoch int64
@@ -125,7 +140,10 @@ func (s *Store) Revoked(
 			}
 			switch kind {
 			case headOfFeed:
-				head, found = f.Position, true
+				read.Head, found = f.Position, true
+				return nil
+			case lastBeat:
+				read.Beat = instant(int64(f.Position))
 				return nil
 			case revokedSession:
 				copy(f.SessionID[:], id)
@@ -142,9 +160,9 @@ func (s *Store) Revoked(
 		return err
 	})
 	if err != nil {
-		return 0, err
+		return port.Reading{}, err
 	}
-	return head, nil
+	return read, nil
 }
 
 // Stamp implements port.Reach.
@@ -192,12 +210,38 @@ func (s *Store) stampInTransaction(ctx context.Context, now time.Time, limit int
 	return tokens, marks, err
 }
 
-// Beat implements port.Reach. A file cannot be replaced while it is open (see sqliteFile), so SQLite needs none.
-func (s *Store) Beat(ctx context.Context, reader string, now time.Time) error {
+// Beat implements port.Reach. A file cannot be replaced while it is open (see sqliteFile), so SQLite keeps beats in
+// memory. PostgreSQL has rolled back an attempt that feeding repeats.
+func (s *Store) Beat(ctx context.Context, reader string, at time.Time) error {
 	if s.engine.checkServer == nil {
-		return context.Cause(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s.beats.set(reader, at)
+		return nil
 	}
-	return s.feeding(ctx, "beat", func(db *gorm.DB) error { return db.Exec(beat, reader, micros(now)).Error })
+	return s.feeding(ctx, "beat", func(db *gorm.DB) error { return db.Exec(beat, reader, micros(at)).Error })
+}
+
+// beats holds the last beat of each reader. The zero value is ready to use.
+type beats struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+func (b *beats) set(reader string, at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.last == nil {
+		b.last = make(map[string]time.Time)
+	}
+	b.last[reader] = at
+}
+
+func (b *beats) of(reader string) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last[reader]
 }
 
 // LongestAccessTTL implements port.Reach.

@@ -25,8 +25,8 @@ var _ port.Reach = (*gormstore.Store)(nil)
 // facts returns what Revoked reports above after, and the head.
 func facts(t *testing.T, s *gormstore.Store, after domain.Position) (all []domain.Fact, head domain.Position) {
 	t.Helper()
-	head = must(s.Revoked(t.Context(), after, func(f domain.Fact) { all = append(all, f) }))(t)
-	return all, head
+	read := must(s.Revoked(t.Context(), port.FactQuery{After: after}, func(f domain.Fact) { all = append(all, f) }))(t)
+	return all, read.Head
 }
 
 func stamp(t *testing.T, s *gormstore.Store, want int) {
@@ -177,8 +177,8 @@ func TestPostgresAStampDoesNothingWhileAnotherOneIsOpen(t *testing.T) {
 	}
 }
 
-// A commit may wait for a standby for as long as it takes. What was stamped meanwhile has a higher position than the
-// instant of the revocation.
+// A commit may wait for a standby for as long as it takes. A fact that was stamped meanwhile has a higher position
+// than the instant of that revocation.
 func TestPostgresARevocationThatCommitsLateIsFound(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -266,6 +266,36 @@ func TestPostgresABeatIsAWriteOfOneRow(t *testing.T) {
 	}
 }
 
+// The beat is read with the facts, in their snapshot, whatever connection made it. Another process, with a store of its
+// own, sees it too, so it is not kept in memory.
+func TestPostgresAReadingShowsTheBeatThatItsServerHas(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s, other := d.migrated(t, gormstore.Options{}), d.open(t, gormstore.Options{})
+	db := d.raw(t)
+	shows := func(what string, want time.Time) {
+		t.Helper()
+		for _, s := range []*gormstore.Store{s, other} {
+			read := must(s.Revoked(t.Context(), port.FactQuery{Reader: "one"}, func(domain.Fact) {}))(t)
+			if !read.Beat.Equal(want) {
+				t.Errorf("%s: the beat is %s, want %s", what, read.Beat, want)
+			}
+		}
+	}
+	if err := s.Beat(t.Context(), "one", start); err != nil {
+		t.Fatal(err)
+	}
+	shows("stored", start)
+	commit := committing(t, db, `UPDATE feed_readers SET beat = beat + 1 WHERE holder = $1`, "one")
+	shows("before the next is committed", start)
+	commit()
+	shows("after that", start.Add(time.Microsecond))
+	execute(t, db, `UPDATE feed_readers SET beat = beat - 1000000`) // a server that has not the last ones
+	shows("on another server", start.Add(time.Microsecond-time.Second))
+	execute(t, db, `DELETE FROM feed_readers`)
+	shows("deleted", time.Time{})
+}
+
 // reachStatements returns those of port.Reach.
 func reachStatements(t *testing.T, s *gormstore.Store, j *journal) []string {
 	t.Helper()
@@ -305,7 +335,7 @@ func TestPostgresTheFeedFollowsItsIndexes(t *testing.T) {
 		t.Helper()
 		for i, want := range [][]string{
 			{`refresh_tokens_feed`, `marks_unstamped`, `revocation_feed_pkey`, `refresh_tokens_pkey`, `marks_pkey`},
-			{`refresh_tokens_feed`, `marks_unstamped`, `marks_feed`, `revocation_feed_pkey`},
+			{`refresh_tokens_feed`, `marks_unstamped`, `marks_feed`, `revocation_feed_pkey`, `feed_readers_pkey`},
 			{`tenants_pkey`},
 			nil,
 		} {
@@ -371,7 +401,7 @@ func TestSQLiteTheFeedFollowsItsIndexes(t *testing.T) {
 			continue
 		}
 		plan := strings.Join(planOf(t, d.raw(t), statements[i]), "\n")
-		// All of a partial index is what is wanted.
+		// Each row of a partial index is read.
 		plan = strings.NewReplacer("SCAN marks USING INDEX marks_unstamped", "SEARCH", "SCAN CONSTANT ROW", "",
 			"SCAN marks USING COVERING INDEX marks_unstamped", "SEARCH").Replace(plan)
 		found, scans := strings.Count(plan, "SEARCH"), strings.Count(plan, "SCAN")
@@ -440,8 +470,8 @@ func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 		`DELETE FROM goose_db_version WHERE version_id = 5`)
 }
 
-// What was revoked before the upgrade has a position afterwards, by its own time: the first reader finds what was
-// revoked minutes ago, and not everything of the last days in each read. Active sessions are not written.
+// A revocation from before the upgrade has a position afterwards, by its own time: the first reader finds those of the
+// last minutes, and not everything of the last days in each read. Active sessions are not written.
 func TestTheMigrationGivesPositionsToWhatWasRevokedBefore(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})

@@ -27,6 +27,7 @@ type Store struct {
 	groupCommit *groupCommit // nil if each exchange is written by itself
 	turns       turns
 	policies    policyCache
+	beats       beats // of SQLite
 	pool        *sql.DB
 	close       func() error
 }

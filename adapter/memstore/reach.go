@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 // factKey names the refresh token or the mark that is a fact. The other field is zero.
@@ -19,7 +20,8 @@ type reach struct {
 	head      domain.Position
 	positions map[factKey]domain.Position // of every fact; 0 for one that is not stamped
 	unstamped map[factKey]bool
-	stamped   []stampedFact // by position
+	stamped   []stampedFact        // by position
+	beats     map[string]time.Time // by reader: this process has one
 }
 
 // stampedFact is void if its fact has another position since, or none: the mark was raised, or the fact deleted.
@@ -29,7 +31,9 @@ type stampedFact struct {
 }
 
 func newReach() reach {
-	return reach{positions: make(map[factKey]domain.Position), unstamped: make(map[factKey]bool)}
+	return reach{
+		positions: make(map[factKey]domain.Position), unstamped: make(map[factKey]bool), beats: make(map[string]time.Time),
+	}
 }
 
 func (r *reach) add(k factKey) {
@@ -64,33 +68,29 @@ func (s *Store) put(t domain.RefreshToken) {
 }
 
 // Revoked implements port.Reach.
-func (s *Store) Revoked(
-	ctx context.Context, after domain.Position, each func(domain.Fact),
-) (head domain.Position, err error) {
-	facts, head, err := s.facts(ctx, after)
+func (s *Store) Revoked(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
+	facts, reading, err := s.facts(ctx, q)
 	for _, f := range facts { // each may call the store: the mutex is not held
 		each(f)
 	}
-	return head, err
+	return reading, err
 }
 
-func (s *Store) facts(
-	ctx context.Context, after domain.Position,
-) (facts []domain.Fact, head domain.Position, err error) {
+func (s *Store) facts(ctx context.Context, q port.FactQuery) (facts []domain.Fact, _ port.Reading, err error) {
 	if err := s.lock(ctx); err != nil {
-		return nil, 0, err
+		return nil, port.Reading{}, err
 	}
 	defer s.mu.Unlock()
 	r := &s.reach
 	for k := range r.unstamped {
 		facts = append(facts, s.fact(k))
 	}
-	for _, f := range r.stamped[r.after(after):] {
+	for _, f := range r.stamped[r.after(q.After):] {
 		if !r.isVoid(f) {
 			facts = append(facts, s.fact(f.key))
 		}
 	}
-	return facts, r.head, nil
+	return facts, port.Reading{Head: r.head, Beat: r.beats[q.Reader]}, nil
 }
 
 func (s *Store) fact(k factKey) domain.Fact {
@@ -142,8 +142,15 @@ func (s *Store) Stamp(ctx context.Context, now time.Time, limit int) (stamped in
 	return max(sessions, marks), nil
 }
 
-// Beat implements port.Reach: no other server can replace this memory.
-func (s *Store) Beat(ctx context.Context, _ string, _ time.Time) error { return s.Ready(ctx) }
+// Beat implements port.Reach.
+func (s *Store) Beat(ctx context.Context, reader string, at time.Time) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	s.reach.beats[reader] = at
+	return nil
+}
 
 // LongestAccessTTL implements port.Reach.
 func (s *Store) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {

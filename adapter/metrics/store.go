@@ -251,18 +251,16 @@ func (s *store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 	return timed(s, "purge", func() (port.Purged, error) { return s.Store.Purge(ctx, step) })
 }
 
-func (s *store) Revoked(
-	ctx context.Context, after domain.Position, each func(domain.Fact),
-) (domain.Position, error) {
-	return timed(s, "revoked", func() (domain.Position, error) { return s.Store.Revoked(ctx, after, each) })
+func (s *store) Revoked(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
+	return timed(s, "revoked", func() (port.Reading, error) { return s.Store.Revoked(ctx, q, each) })
 }
 
 func (s *store) Stamp(ctx context.Context, now time.Time, limit int) (int, error) {
 	return timed(s, "stamp", func() (int, error) { return s.Store.Stamp(ctx, now, limit) })
 }
 
-func (s *store) Beat(ctx context.Context, reader string, now time.Time) error {
-	return timedOnly(s, "beat", func() error { return s.Store.Beat(ctx, reader, now) })
+func (s *store) Beat(ctx context.Context, reader string, at time.Time) error {
+	return timedOnly(s, "beat", func() error { return s.Store.Beat(ctx, reader, at) })
 }
 
 func (s *store) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {

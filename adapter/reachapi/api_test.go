@@ -292,6 +292,7 @@ type facts struct {
 	mu      sync.Mutex
 	all     []domain.Fact
 	head    domain.Position
+	beat    time.Time
 	longest time.Duration
 	gone    bool         // the tenants do not exist
 	failing error        // of each call that the feed repeats
@@ -328,19 +329,17 @@ func (f *facts) fail(err error) {
 	f.failing = err
 }
 
-func (f *facts) Revoked(
-	_ context.Context, after domain.Position, each func(domain.Fact),
-) (domain.Position, error) {
+func (f *facts) Revoked(_ context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
 	f.mu.Lock()
-	all, head, err := slices.Clone(f.all), f.head, f.failing
+	all, read, err := slices.Clone(f.all), port.Reading{Head: f.head, Beat: f.beat}, f.failing
 	f.mu.Unlock()
 	time.Sleep(time.Duration(f.slow.Load()))
 	for _, fact := range all {
-		if fact.Position == 0 || fact.Position > after {
+		if fact.Position == 0 || fact.Position > q.After {
 			each(fact)
 		}
 	}
-	return head, err
+	return read, err
 }
 
 func (f *facts) Stamp(context.Context, time.Time, int) (int, error) {
@@ -349,9 +348,12 @@ func (f *facts) Stamp(context.Context, time.Time, int) (int, error) {
 	return 0, f.failing
 }
 
-func (f *facts) Beat(context.Context, string, time.Time) error {
+func (f *facts) Beat(_ context.Context, _ string, at time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.failing == nil {
+		f.beat = at
+	}
 	return f.failing
 }
 

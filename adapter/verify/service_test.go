@@ -19,6 +19,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/verify"
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -155,6 +156,7 @@ type reach struct {
 	mu    sync.Mutex
 	facts []domain.Fact
 	head  domain.Position
+	beat  time.Time
 }
 
 func (r *reach) add(f domain.Fact) {
@@ -163,15 +165,15 @@ func (r *reach) add(f domain.Fact) {
 	r.facts = append(r.facts, f)
 }
 
-func (r *reach) Revoked(_ context.Context, after domain.Position, each func(domain.Fact)) (domain.Position, error) {
+func (r *reach) Revoked(_ context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, f := range r.facts {
-		if f.Position == 0 || f.Position > after {
+		if f.Position == 0 || f.Position > q.After {
 			each(f)
 		}
 	}
-	return r.head, nil
+	return port.Reading{Head: r.head, Beat: r.beat}, nil
 }
 
 func (r *reach) Stamp(_ context.Context, now time.Time, _ int) (stamped int, err error) {
@@ -187,7 +189,12 @@ func (r *reach) Stamp(_ context.Context, now time.Time, _ int) (stamped int, err
 	return stamped, nil
 }
 
-func (r *reach) Beat(context.Context, string, time.Time) error { return nil }
+func (r *reach) Beat(_ context.Context, _ string, at time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.beat = at
+	return nil
+}
 
 func (r *reach) LongestAccessTTL(context.Context, string) (time.Duration, error) {
 	return 15 * time.Minute, nil

@@ -49,7 +49,8 @@ func (s *service) runJanitor(ctx context.Context, c config.Config) error {
 	return nil
 }
 
-// purge makes one pass.
+// purge makes one pass. It stamps first, because a fact without a position is never purged, and there may be no service
+// that does. A later pass deletes those facts, when their access tokens have expired.
 func (p process) purge(ctx context.Context, c config.Config) (err error) {
 	kind := p.storeOf(c)
 	if err := placeOf(kind, c.Database).refuses("purge"); err != nil {
@@ -61,6 +62,9 @@ func (p process) purge(ctx context.Context, c config.Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if err := store.Ready(ctx); err != nil {
+		return err
+	}
+	if err := usecase.StampAll(ctx, store, time.Now); err != nil {
 		return err
 	}
 	return purgeOnce(ctx, janitor(store, time.Now, c), p.stdout, time.Now)

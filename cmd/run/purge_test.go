@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -112,5 +114,68 @@ func TestAPurgeWithoutADatabaseIsARefusal(t *testing.T) {
 	}
 	if found, err := filepath.Glob(missing + "*"); err != nil || len(found) > 0 {
 		t.Errorf("it left %v", found)
+	}
+}
+
+// A fact without a position is never purged. So where `refreshd purge` runs without a service, it stamps.
+func TestAPurgeStampsWhatWasRevoked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "refreshd.db")
+	open := func() *gormstore.Store {
+		t.Helper()
+		s, err := gormstore.OpenSQLite(t.Context(), path, gormstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	facts := func(s *gormstore.Store) (stamped, all int) {
+		t.Helper()
+		if _, err := s.Revoked(t.Context(), port.FactQuery{}, func(f domain.Fact) {
+			if all++; f.Position != 0 {
+				stamped++
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return stamped, all
+	}
+	s := open()
+	err := errors.Join(s.Migrate(t.Context(), nil),
+		storagetest.SaveTenant(t.Context(), s, domain.Tenant{ID: "acme"}, domain.Application{TenantID: "acme", ID: "shop"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	const n = 1100 // more than a stamp takes
+	for i := range n {
+		token, err := s.Insert(t.Context(), domain.RefreshToken{
+			ID: domain.ID{byte(i), byte(i >> 8), 1}, TenantID: "acme", ApplicationID: "shop", UserID: "ana",
+			Generation: 1, IssuedAt: now, RotatedAt: now, LastUsedAt: now, ExpiresAt: now.Add(time.Hour),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := port.Revocation{At: now, Reason: domain.RevokedByRequest}
+		if err := s.Revoke(t.Context(), "acme", token.ID, r, storagetest.NewEvent()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stamped, all := facts(s); stamped != 0 || all != n {
+		t.Fatalf("got %d of %d facts with a position, want 0 of %d", stamped, all, n)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{
+		Stdout: io.Discard, Stderr: io.Discard, Args: []string{"purge"},
+		Environ: []string{"REFRESHD_DATABASE_URL=sqlite:" + path},
+	}
+	if err := Run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	s = open()
+	defer s.Close()
+	if stamped, all := facts(s); stamped != n || all != n {
+		t.Errorf("got %d of %d facts with a position after a purge, want all of %d", stamped, all, n)
 	}
 }

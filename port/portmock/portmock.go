@@ -544,10 +544,10 @@ func (mr *MockStoreMockRecorder) RevokeScope(arg0, arg1, arg2, arg3, arg4 interf
 }
 
 // Revoked mocks base method.
-func (m *MockStore) Revoked(arg0 context.Context, arg1 domain.Position, arg2 func(domain.Fact)) (domain.Position, error) {
+func (m *MockStore) Revoked(arg0 context.Context, arg1 port.FactQuery, arg2 func(domain.Fact)) (port.Reading, error) {
 	m.ctrl.T.Helper()
 	ret := m.ctrl.Call(m, "Revoked", arg0, arg1, arg2)
-	ret0, _ := ret[0].(domain.Position)
+	ret0, _ := ret[0].(port.Reading)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }
@@ -1470,10 +1470,10 @@ func (mr *MockReachMockRecorder) LongestAccessTTL(arg0, arg1 interface{}) *gomoc
 }
 
 // Revoked mocks base method.
-func (m *MockReach) Revoked(arg0 context.Context, arg1 domain.Position, arg2 func(domain.Fact)) (domain.Position, error) {
+func (m *MockReach) Revoked(arg0 context.Context, arg1 port.FactQuery, arg2 func(domain.Fact)) (port.Reading, error) {
 	m.ctrl.T.Helper()
 	ret := m.ctrl.Call(m, "Revoked", arg0, arg1, arg2)
-	ret0, _ := ret[0].(domain.Position)
+	ret0, _ := ret[0].(port.Reading)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }

@@ -99,9 +99,9 @@ type faulty struct {
 	events            func(context.Context, port.EventQuery) (port.EventPage, error)
 	purge             func(context.Context, port.PurgeStep) (port.Purged, error)
 	release           func(ctx context.Context, job, holder string) error
-	revoked           func(context.Context, domain.Position, func(domain.Fact)) (domain.Position, error)
+	revoked           func(context.Context, port.FactQuery, func(domain.Fact)) (port.Reading, error)
 	stamp             func(ctx context.Context, now time.Time, limit int) (int, error)
-	beat              func(ctx context.Context, reader string, now time.Time) error
+	beat              func(ctx context.Context, reader string, at time.Time) error
 	longestAccessTTL  func(ctx context.Context, tenantID string) (time.Duration, error)
 }
 
@@ -135,18 +135,16 @@ func (f *faulty) Events(ctx context.Context, q port.EventQuery) (port.EventPage,
 	return f.events(ctx, q)
 }
 
-func (f *faulty) Revoked(
-	ctx context.Context, after domain.Position, each func(domain.Fact),
-) (domain.Position, error) {
-	return f.revoked(ctx, after, each)
+func (f *faulty) Revoked(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
+	return f.revoked(ctx, q, each)
 }
 
 func (f *faulty) Stamp(ctx context.Context, now time.Time, limit int) (int, error) {
 	return f.stamp(ctx, now, limit)
 }
 
-func (f *faulty) Beat(ctx context.Context, reader string, now time.Time) error {
-	return f.beat(ctx, reader, now)
+func (f *faulty) Beat(ctx context.Context, reader string, at time.Time) error {
+	return f.beat(ctx, reader, at)
 }
 
 func (f *faulty) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {

@@ -438,7 +438,7 @@ func (h *history) stamp() {
 // changed.
 func (h *history) purge() {
 	outOfUse := make(map[domain.ID]bool)
-	_, err := h.store.Revoked(h.Context(), 0, func(f domain.Fact) {
+	_, err := h.store.Revoked(h.Context(), port.FactQuery{}, func(f domain.Fact) {
 		longest, err := h.store.LongestAccessTTL(h.Context(), f.TenantID)
 		h.must(err)
 		outOfUse[f.SessionID] = f.Position != 0 && f.Position <= domain.FactFloor(h.now, longest)

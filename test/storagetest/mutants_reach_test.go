@@ -64,7 +64,7 @@ func newLedger(f *faulty) *ledger {
 
 // facts returns all facts of the store within, with their positions. The mutex is held.
 func (l *ledger) facts(ctx context.Context) (all []domain.Fact, err error) {
-	_, err = l.f.within.Revoked(ctx, 0, func(f domain.Fact) {
+	_, err = l.f.within.Revoked(ctx, port.FactQuery{}, func(f domain.Fact) {
 		f.Position = 0
 		f.Position = l.at[l.key(f)]
 		all = append(all, f)
@@ -72,37 +72,35 @@ func (l *ledger) facts(ctx context.Context) (all []domain.Fact, err error) {
 	return all, err
 }
 
-func (l *ledger) revoked(
-	ctx context.Context, after domain.Position, each func(domain.Fact),
-) (domain.Position, error) {
+func (l *ledger) revoked(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
 	l.reading.RLock()
 	defer l.reading.RUnlock()
-	moment := func(take func(domain.Fact) bool) (domain.Position, error) {
+	moment := func(take func(domain.Fact) bool) (port.Reading, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		all, err := l.facts(ctx)
 		for _, f := range all {
-			if take(f) && l.reads(f, after) {
+			if take(f) && l.reads(f, q.After) {
 				each(f)
 			}
 		}
 		l.seen = max(l.seen, l.head)
-		return l.head, err
+		return port.Reading{Head: l.head}, err
 	}
 	if l.halvesApart {
-		head, err := moment(func(f domain.Fact) bool { return f.Position > 0 })
+		read, err := moment(func(f domain.Fact) bool { return f.Position > 0 })
 		l.pause(0)
 		_, again := moment(func(f domain.Fact) bool { return f.Position == 0 })
-		return head, errors.Join(err, again)
+		return read, errors.Join(err, again)
 	}
-	head, err := moment(func(domain.Fact) bool { return true })
+	read, err := moment(func(domain.Fact) bool { return true })
 	if l.headLast {
 		l.pause(0)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		head = l.head
+		read.Head = l.head
 	}
-	return head, err
+	return read, err
 }
 
 func (l *ledger) stamp(ctx context.Context, now time.Time, limit int) (int, error) {
@@ -239,8 +237,8 @@ func onFact(change func(f *faulty) func(*domain.Fact) bool) func(*faulty) {
 	return func(f *faulty) {
 		var mu sync.Mutex
 		returns := change(f)
-		f.revoked = func(ctx context.Context, after domain.Position, each func(domain.Fact)) (domain.Position, error) {
-			return f.within.Revoked(ctx, after, func(one domain.Fact) {
+		f.revoked = func(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
+			return f.within.Revoked(ctx, q, func(one domain.Fact) {
 				mu.Lock()
 				defer mu.Unlock()
 				if returns(&one) {
@@ -276,6 +274,17 @@ func keptWhenRaised(l *ledger) {
 	l.key = func(f domain.Fact) domain.Fact {
 		f.Epoch, f.Except = min(f.Epoch, 1), domain.ID{}
 		return f
+	}
+}
+
+// onBeat changes the beat that Revoked returns.
+func onBeat(change func(f *faulty, reader string, at time.Time) time.Time) func(*faulty) {
+	return func(f *faulty) {
+		f.revoked = func(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
+			read, err := f.within.Revoked(ctx, q, each)
+			read.Beat = change(f, q.Reader, read.Beat)
+			return read, err
+		}
 	}
 }
 
@@ -322,13 +331,13 @@ var reachMutants = []mutant{
 	}), false},
 	{factsOf, "what a mark ends is a fact, too", func(f *faulty) {
 		of := f.inserted()
-		f.revoked = func(ctx context.Context, after domain.Position, each func(domain.Fact)) (domain.Position, error) {
+		f.revoked = func(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
 			for _, id := range of(domain.Scope{TenantID: "acme"}) {
 				if s, err := f.within.Snapshot(ctx, id); err == nil && s.MarkEpoch > s.Token.IssuedEpoch {
 					each(sessionFact(s.Token))
 				}
 			}
-			return f.within.Revoked(ctx, after, each)
+			return f.within.Revoked(ctx, q, each)
 		}
 	}, false},
 	{factsOf, "a use is a fact", func(f *faulty) {
@@ -337,11 +346,11 @@ var reachMutants = []mutant{
 			used = append(used, sessionFact(before))
 			return f.within.Swap(ctx, before, after, now, e)
 		}
-		f.revoked = func(ctx context.Context, after domain.Position, each func(domain.Fact)) (domain.Position, error) {
+		f.revoked = func(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
 			for _, one := range used {
 				each(one)
 			}
-			return f.within.Revoked(ctx, after, each)
+			return f.within.Revoked(ctx, q, each)
 		}
 	}, false},
 	{factsOf, "a mark loses its scope", onFact(func(*faulty) func(*domain.Fact) bool {
@@ -397,13 +406,13 @@ var reachMutants = []mutant{
 			all = append(all, markFact(s, epoch, except))
 			return epoch, err
 		}
-		f.revoked = func(_ context.Context, _ domain.Position, each func(domain.Fact)) (domain.Position, error) {
+		f.revoked = func(_ context.Context, _ port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			for _, one := range all {
 				each(one)
 			}
-			return 0, nil
+			return port.Reading{}, nil
 		}
 	}, false},
 	{factsAbove, "facts at the position are returned, too", by(func(l *ledger) {
@@ -424,14 +433,14 @@ var reachMutants = []mutant{
 		}
 	}), false},
 	{factsHead, "the head is the highest position of the result", func(f *faulty) {
-		f.revoked = func(
-			ctx context.Context, after domain.Position, each func(domain.Fact),
-		) (head domain.Position, err error) {
-			_, err = f.within.Revoked(ctx, after, func(one domain.Fact) {
+		f.revoked = func(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
+			var head domain.Position
+			read, err := f.within.Revoked(ctx, q, func(one domain.Fact) {
 				head = max(head, one.Position)
 				each(one)
 			})
-			return head, err
+			read.Head = head
+			return read, err
 		}
 	}, false},
 	{factsHead, "nothing is above a position that there was not", by(func(l *ledger) {
@@ -474,8 +483,8 @@ var reachMutants = []mutant{
 	}), false},
 	{factsHistory, "facts come once", func(f *faulty) {
 		seen := make(map[domain.Fact]bool)
-		f.revoked = func(ctx context.Context, after domain.Position, each func(domain.Fact)) (domain.Position, error) {
-			return f.within.Revoked(ctx, after, func(one domain.Fact) {
+		f.revoked = func(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
+			return f.within.Revoked(ctx, q, func(one domain.Fact) {
 				if !seen[one] {
 					seen[one] = true
 					each(one)
@@ -504,8 +513,8 @@ var reachMutants = []mutant{
 	{stampPositions, "a clock that steps back takes the positions with it", by(withoutGreatest), false},
 	{stampPositions, "refresh tokens and marks have positions of their own", by(func(l *ledger) {
 		l.position = func(head, now domain.Position) domain.Position { return max(head+1, now) }
-		l.f.revoked = func(ctx context.Context, after domain.Position, each func(domain.Fact)) (domain.Position, error) {
-			return l.revoked(ctx, after, func(one domain.Fact) {
+		l.f.revoked = func(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
+			return l.revoked(ctx, q, func(one domain.Fact) {
 				if one.Epoch > 0 {
 					one.Position--
 				}
@@ -584,6 +593,49 @@ var reachMutants = []mutant{
 			return err
 		}
 	}, false},
+	{beatShown, "a reading shows no beat", onBeat(func(_ *faulty, _ string, _ time.Time) time.Time {
+		return time.Time{}
+	}), false},
+	{beatShown, "a reading shows the time", onBeat(func(*faulty, string, time.Time) time.Time {
+		return time.Now()
+	}), false},
+	{beatShown, "a reading shows the last beat of any reader", func(f *faulty) {
+		var last time.Time
+		f.beat = func(ctx context.Context, reader string, at time.Time) error {
+			last = at
+			return f.within.Beat(ctx, reader, at)
+		}
+		onBeat(func(*faulty, string, time.Time) time.Time { return last })(f)
+	}, false},
+	{beatShown, "a reading shows the first beat", func(f *faulty) {
+		first := make(map[string]time.Time)
+		onBeat(func(_ *faulty, reader string, at time.Time) time.Time {
+			if first[reader].IsZero() {
+				first[reader] = at
+			}
+			return first[reader]
+		})(f)
+	}, false},
+	{beatShown, "a reading shows the latest instant", func(f *faulty) {
+		latest := make(map[string]time.Time)
+		onBeat(func(_ *faulty, reader string, at time.Time) time.Time {
+			if at.After(latest[reader]) {
+				latest[reader] = at
+			}
+			return latest[reader]
+		})(f)
+	}, false},
+	{beatShown, "a beat is in milliseconds", onBeat(func(_ *faulty, _ string, at time.Time) time.Time {
+		return at.Truncate(time.Millisecond)
+	}), false},
+	{beatShown, "a beat is kept before it is made", func(f *faulty) {
+		kept := make(map[string]time.Time)
+		f.beat = func(ctx context.Context, reader string, at time.Time) error {
+			kept[reader] = at
+			return f.within.Beat(ctx, reader, at)
+		}
+		onBeat(func(_ *faulty, reader string, _ time.Time) time.Time { return kept[reader] })(f)
+	}, false},
 	{longestGrows, "the longest is that of the current policies", onLongest(
 		func(f *faulty, tenantID string, _ time.Duration, err error) (longest time.Duration, _ error) {
 			all, _, _ := f.within.Applications(context.Background(), tenantID, "", 99)
@@ -641,17 +693,17 @@ var reachMutants = []mutant{
 	{purgeUnstamped, "the fact of a deleted refresh token stays", func(f *faulty) {
 		var mu sync.Mutex
 		ever := make(map[domain.Fact]bool)
-		f.revoked = func(ctx context.Context, after domain.Position, each func(domain.Fact)) (domain.Position, error) {
+		f.revoked = func(ctx context.Context, q port.FactQuery, each func(domain.Fact)) (port.Reading, error) {
 			mu.Lock()
 			defer mu.Unlock()
-			head, err := f.within.Revoked(ctx, after, func(one domain.Fact) {
+			read, err := f.within.Revoked(ctx, q, func(one domain.Fact) {
 				one.Position = 0
 				ever[one] = true
 			})
 			for one := range ever {
 				each(one)
 			}
-			return head, err
+			return read, err
 		}
 	}, false},
 	{purgeMarkFacts, "a mark without a position is deleted", stampsBefore(func(port.PurgeStep) time.Time {

@@ -428,7 +428,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["KeyByID"] = s.KeyByID(ctx, "kid-1")
 	_, errs["HasData"] = s.HasData(ctx)
 	_, errs["Events"] = s.Events(ctx, port.EventQuery{Limit: 1, MaxBytes: 1})
-	_, errs["Revoked"] = s.Revoked(ctx, 0, func(domain.Fact) {})
+	_, errs["Revoked"] = s.Revoked(ctx, port.FactQuery{}, func(domain.Fact) {})
 	_, errs["Stamp"] = s.Stamp(ctx, t0, 1)
 	_, errs["LongestAccessTTL"] = s.LongestAccessTTL(ctx, "acme")
 	_, errs["Purge"] = s.Purge(ctx,

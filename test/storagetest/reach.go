@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -28,6 +29,7 @@ const (
 	stampNothing    = "Reach/Stamp/moves no position if there is nothing to stamp"
 	stampAgain      = "Reach/Stamp/stamps a mark again that was raised"
 	beatReturns     = "Reach/Beat/succeeds for any number of readers, and changes no fact"
+	beatShown       = "Reach/Revoked/shows the last beat of the reader, exactly"
 	longestGrows    = "Reach/LongestAccessTTL/is the longest that a policy of the tenant has ever had"
 	longestUnknown  = "Reach/LongestAccessTTL/is not found for a tenant that never existed or was purged"
 	purgeFactFloor  = "Janitor/Purge/keeps the fact of a revoked refresh token while its access tokens may be valid"
@@ -374,6 +376,47 @@ var reaching = []clause{
 		e.must(e.store.Beat(e.Context(), awkward, t0))
 	}},
 
+	// A reading that shows a beat is complete as of its start. So it shows no other: neither one of another reader, nor
+	// one to come.
+	{beatShown, func(e *env) {
+		e.shop(domain.Settings{})
+		t := e.issue(token(1))[0]
+		e.must(e.store.Revoke(e.Context(), "acme", t.ID, byRequest(t0), NewEvent()))
+		shows := func(what, reader string, want time.Time) {
+			e.Helper()
+			for _, after := range []domain.Position{0, math.MaxInt64} {
+				read, err := e.store.Revoked(e.Context(), port.FactQuery{After: after, Reader: reader}, func(domain.Fact) {})
+				if e.must(err); !read.Beat.Equal(want) {
+					e.Errorf("%s, after %d: the beat of %q is %s, want %s", what, after, reader, read.Beat, want)
+				}
+			}
+		}
+		shows("before the first", "one", time.Time{})
+		shows("no reader", "", time.Time{})
+		last := map[string]time.Time{}
+		for i, step := range []struct {
+			reader string
+			at     time.Time
+		}{
+			{"one", t0}, {"two", t0.Add(tick)}, {"one", t0.Add(2 * tick)}, {awkward, t0.Add(time.Hour)},
+			{"one", t0.Add(3*time.Hour + 123456*tick)}, {"two", t0.Add(-time.Hour)}, {"two", t0.Add(-time.Hour + tick)},
+		} {
+			e.must(e.store.Beat(e.Context(), step.reader, step.at))
+			last[step.reader] = step.at
+			for _, reader := range []string{"one", "two", awkward, "three"} {
+				shows(fmt.Sprint("after beat ", i), reader, last[reader])
+			}
+		}
+		e.stampAt(t0)
+		shows("after a stamp", "one", last["one"])
+		done, cancel := context.WithCancel(e.Context())
+		cancel()
+		if err := e.store.Beat(done, "one", t0.Add(5*time.Hour)); err == nil {
+			e.Errorf("a beat whose context was done before succeeded")
+		}
+		shows("after a beat that was not made", "one", last["one"])
+	}},
+
 	{longestGrows, func(e *env) {
 		check := func(what, tenant string, want time.Duration) {
 			e.Helper()
@@ -535,9 +578,9 @@ func (e *env) facts(after domain.Position) ([]domain.Fact, domain.Position) {
 
 func factsIn(e *env, s port.Reach, after domain.Position) ([]domain.Fact, domain.Position, error) {
 	var all []domain.Fact
-	head, err := s.Revoked(e.Context(), after, func(f domain.Fact) { all = append(all, f) })
+	read, err := s.Revoked(e.Context(), port.FactQuery{After: after}, func(f domain.Fact) { all = append(all, f) })
 	slices.SortFunc(all, compareFacts)
-	return slices.Compact(all), head, err
+	return slices.Compact(all), read.Head, err
 }
 
 func compareFacts(a, b domain.Fact) int {

@@ -1,7 +1,7 @@
 -- +goose NO TRANSACTION
 -- +goose Up
 
--- What resource servers are told. A refresh token that is revoked itself is a fact, and so is a mark with its epoch. A
+-- Facts for resource servers. A refresh token that is revoked itself is a fact. A mark with its epoch is one, too. A
 -- fact gets its position, feed, some time after it was committed: 0 stands for none. A mark that is raised needs
 -- another one, so stamped_epoch is the epoch that has it.
 --
@@ -31,9 +31,9 @@ FROM (SELECT tenant_id, max(access_token_ttl) AS longest FROM applications GROUP
 WHERE a.tenant_id = tenants.id AND tenants.longest_access_ttl < a.longest;
 -- +goose StatementEnd
 
--- What was revoked before gets its own time as its position. There is no head yet, so nobody can have read beyond it:
--- that is why revocation_feed comes last, and why nothing is written here once it exists. What is revoked meanwhile
--- stays without a position.
+-- An earlier revocation gets its own time as its position. There is no head yet, so no process can have read beyond it:
+-- that is why revocation_feed comes last, and why nothing is written here once it exists. A revocation that comes
+-- meanwhile stays without a position.
 --
 -- The loops read each table once, and commit after every few hundred pages. So no revocation of the same scope waits
 -- for long, and vacuum can remove what they leave behind.

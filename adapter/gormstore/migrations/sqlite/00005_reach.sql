@@ -1,6 +1,6 @@
 -- +goose Up
 
--- What resource servers are told. A refresh token that is revoked itself is a fact, and so is a mark with its epoch. A
+-- Facts for resource servers. A refresh token that is revoked itself is a fact. A mark with its epoch is one, too. A
 -- fact gets its position, feed, some time after it was committed: 0 stands for none. A mark that is raised needs
 -- another one, so stamped_epoch is the epoch that has it.
 ALTER TABLE refresh_tokens ADD COLUMN feed INTEGER NOT NULL DEFAULT 0;
@@ -15,7 +15,7 @@ ALTER TABLE tenants ADD COLUMN longest_access_ttl INTEGER NOT NULL DEFAULT 0;
 UPDATE tenants SET longest_access_ttl = COALESCE((
     SELECT max(a.access_token_ttl) FROM applications AS a WHERE a.tenant_id = tenants.id), 0);
 
--- What was revoked before gets its own time as its position.
+-- An earlier revocation gets its own time as its position.
 UPDATE refresh_tokens SET feed = max(1, min(revoked_at, unixepoch() * 1000000)) WHERE revoked_at <> 0;
 UPDATE marks SET feed = max(1, min(revoked_at, unixepoch() * 1000000)), stamped_epoch = epoch;
 
