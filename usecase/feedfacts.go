@@ -23,7 +23,7 @@ const (
 type tenantFacts struct {
 	id       string
 	sessions map[domain.ID]place
-	others   map[factScope]otherFact // marks and keys: of each scope the highest
+	others   map[factScope]otherFact // marks and keys: of each scope the last one
 	ticks    []*Tick                 // by number
 	next     uint32                  // the number of the next tick
 	open     *Tick                   // the tick that is being filled; not in ticks yet
@@ -93,13 +93,14 @@ func (k *Tick) len() int { return len(k.sessions) + len(k.others) }
 
 func (t *tenantFacts) len() int { return len(t.sessions) + len(t.others) }
 
-// take adds a fact that was read at now, and reports whether it was unknown. A mark that is known with a lower epoch
-// is a new fact; one with a higher epoch contains it.
+// take adds a fact that was read at now, and reports whether it was unknown. A mark is a new fact if it differs from the
+// known one of its scope: it was raised, or the store has lost the known one, as by a fail-over. A fact that has lost
+// its position is new for the same reason: it may have been lost, and revoked again, and a subscriber that came with a
+// cursor between the two positions has not been given it.
 func (t *tenantFacts) take(f domain.Fact, now time.Time) (isNew bool) {
 	if !f.SessionID.IsZero() {
 		known, ok := t.sessions[f.SessionID]
-		if ok {
-			t.settle(&known, f.Position)
+		if ok && t.settle(&known, f.Position) {
 			t.sessions[f.SessionID] = known
 			return false
 		}
@@ -114,14 +115,11 @@ func (t *tenantFacts) take(f domain.Fact, now time.Time) (isNew bool) {
 	}
 	scope := factScope{f.ApplicationID, f.UserID, f.KeyID}
 	known, ok := t.others[scope]
-	switch {
-	case ok && f.Epoch < known.epoch:
-		return false
-	case ok && f.Epoch == known.epoch && f.Except == known.except:
-		t.settle(&known.place, f.Position)
+	if isSame := f.Epoch == known.epoch && f.Except == known.except; ok && isSame && t.settle(&known.place, f.Position) {
 		t.others[scope] = known
 		return false
-	case ok && !known.stamped:
+	}
+	if ok && !known.stamped {
 		t.tick(known.tick).unstamped-- // it is no longer what needs a position
 	}
 	if t.others == nil {
@@ -144,17 +142,18 @@ func (t *tenantFacts) lacksPosition(f domain.Fact) bool {
 	return ok && !known.stamped && f.Epoch == known.epoch && f.Except == known.except
 }
 
-// settle notes the position of a known fact. It may have lost it since, by a fail-over.
-func (t *tenantFacts) settle(p *place, at domain.Position) {
+// settle notes the position of a known fact. It returns false if the fact had another one, and has lost it.
+func (t *tenantFacts) settle(p *place, at domain.Position) bool {
 	k := t.tick(p.tick)
-	k.highest = max(k.highest, at)
-	switch stamped := at != 0; {
-	case stamped && !p.stamped:
+	switch {
+	case p.stamped:
+		return 0 < at && at <= k.highest
+	case at != 0:
 		k.unstamped--
-	case !stamped && p.stamped:
-		k.unstamped++
+		k.highest = max(k.highest, at)
+		p.stamped = true
 	}
-	p.stamped = at != 0
+	return true
 }
 
 // openTick returns the tick to which a fact with that position is being added.

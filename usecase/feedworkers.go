@@ -155,7 +155,7 @@ func (f *Feed) readWithin(ctx context.Context) (r *reading, head domain.Position
 	if isFirst {
 		read, err := f.Store.Revoked(ctx, port.FactQuery{After: math.MaxInt64}, func(domain.Fact) {})
 		if err != nil {
-			return f.plan(first, isFirst), 0, err
+			return &reading{}, 0, err
 		}
 		first = read.Head
 	}
@@ -315,11 +315,11 @@ func (f *Feed) add(r *reading, facts []domain.Fact) {
 			continue
 		}
 		delete(r.settled, key)
-		hadOpen := t.open != nil
+		hadOpen, known := t.open != nil, t.len()
 		if !t.take(fact, r.began) {
 			continue
 		}
-		f.facts++
+		f.facts += t.len() - known // a mark that was raised takes the place of another
 		if !hadOpen {
 			r.touched = append(r.touched, t)
 		}
