@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// maxTick is the greatest number of facts in a tick: 25 KB on the wire.
+	// maxTick is the greatest number of facts in a tick, which is a frame of 25 KB on the wire.
 	maxTick = 1000
 	// feedMergeAfter is the age at which ticks are merged. A subscriber that is further behind gets facts again.
 	feedMergeAfter = 10 * time.Second

@@ -9,23 +9,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// maxFacts is the maximum number of facts of one frame: some 25 KB.
-const maxFacts = 1000
-
-// encodeFacts returns the part of frames that is the same for all subscribers: the members of `facts` after n and keep,
-// one line for each frame.
-func encodeFacts(facts []domain.Fact) []byte {
-	var b []byte
-	for ; len(facts) > maxFacts; facts = facts[maxFacts:] {
-		b = append(appendFacts(b, facts[:maxFacts]), '\n')
-	}
-	if len(facts) > 0 {
-		b = append(appendFacts(b, facts), '\n')
-	}
-	return b
-}
-
-func appendFacts(b []byte, facts []domain.Fact) []byte {
+// encodeFacts returns the part of a frame that is the same for all subscribers: the members of `facts` after n and keep.
+func encodeFacts(facts []domain.Fact) (b []byte) {
 	begin := func(name string, is func(domain.Fact) bool, value func(domain.Fact)) {
 		opened := false
 		for _, f := range facts {
@@ -142,12 +127,12 @@ func (f *frames) hello(tenantID string, keep time.Duration) {
 	f.close()
 }
 
-// facts is a frame with one line of encodeFacts.
-func (f *frames) facts(keep time.Duration, line []byte) {
+// facts is a frame with what encodeFacts returned.
+func (f *frames) facts(keep time.Duration, encoded []byte) {
 	f.open("facts")
 	f.number()
 	f.buf = strconv.AppendInt(append(f.buf, `,"keep":`...), seconds(keep), 10)
-	f.buf = append(append(f.buf, line...), '}')
+	f.buf = append(append(f.buf, encoded...), '}')
 	f.close()
 }
 

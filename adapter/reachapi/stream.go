@@ -1,7 +1,6 @@
 package reachapi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -164,15 +163,13 @@ func (a *API) newSender(c echo.Context, f *follower, mediaType string) *sender {
 	return s
 }
 
-// ticks appends the facts of a view.
+// ticks appends the facts of a view, a frame for each tick.
 func (s *sender) ticks(view usecase.View) error {
 	for _, tick := range view.Ticks {
-		for line := range bytes.Lines(tick.Encoded(encodeFacts)) {
-			s.frames.facts(view.Keep, bytes.TrimSuffix(line, []byte("\n")))
-			if len(s.buf) >= maxBuffer {
-				if err := s.write(); err != nil {
-					return err
-				}
+		s.frames.facts(view.Keep, tick.Encoded(encodeFacts))
+		if len(s.buf) >= maxBuffer {
+			if err := s.write(); err != nil {
+				return err
 			}
 		}
 	}
