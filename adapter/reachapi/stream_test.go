@@ -8,6 +8,7 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +18,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 // The bytes of a stream are what clients in other languages parse. e is rounded down, or a view would seem newer than
@@ -513,6 +516,65 @@ func TestASlowClientIsCutOffAndLosesNothing(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The clients of a replica that has ended come together, and to one that has just started: it knows no API key. Each
+// that is refused would be stale for another second.
+func TestClientsThatComeTogetherAreAllServed(t *testing.T) {
+	for name, test := range map[string]struct {
+		lookUp, most time.Duration
+		want         int // of all requests
+	}{
+		"a store that is fast": {3 * time.Millisecond, 2 * time.Second, 200},
+		"one that hangs":       {time.Minute, 11 * time.Second, 503},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const clients = 1000
+				s := newService(t)
+				s.options.Guard = web.NewGuard(web.RateLimits{Running: 4, Streams: 2 * clients}, nil, time.Now, nil)
+				s.options.Authenticate.APIKeys = slowKeys{s.options.Authenticate.APIKeys, test.lookUp}
+				s.mount(t)
+				begun, statuses := time.Now(), make(chan int, clients)
+				for i := range clients {
+					req := s.request(t, "", "Accept", "application/json")
+					req.RemoteAddr = fmt.Sprintf("198.51.%d.%d:1", i/250, i%250)
+					go func() {
+						rec := httptest.NewRecorder()
+						s.handler.ServeHTTP(rec, req)
+						statuses <- rec.Code
+					}()
+				}
+				served := map[int]int{}
+				for range clients {
+					served[<-statuses]++
+				}
+				if served[test.want] != clients {
+					t.Errorf("got the statuses %v, want %d", served, test.want)
+				}
+				if took := time.Since(begun); took > test.most { // of the bubble's
+					t.Errorf("it took %v, want at most %v", took, test.most)
+				}
+			})
+		})
+	}
+}
+
+// slowKeys takes a while to look an API key up.
+type slowKeys struct {
+	keyStore
+	took time.Duration
+}
+
+type keyStore = port.APIKeys
+
+func (k slowKeys) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+	select {
+	case <-time.After(k.took):
+	case <-ctx.Done():
+		return domain.APIKey{}, fmt.Errorf("%w: %w", domain.ErrUnavailable, ctx.Err())
+	}
+	return k.keyStore.APIKeyByHash(ctx, hash)
 }
 
 // scan reads one event. ok is false at the end.

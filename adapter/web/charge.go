@@ -53,8 +53,8 @@ type charge struct {
 	asking        bool          // the store was queried for the refresh token
 	caller        uint64        // in places
 	enteredAt     time.Duration // since the places' start
-	placed        bool          // it has a place
-	turned        bool          // and a turn
+	placed        bool          // it has a place; of a stream: it is counted
+	turned        bool          // it has a turn
 	// client ends when the client disconnects; ctx ends then or when the handler's time is over.
 	client, ctx context.Context
 }
@@ -66,15 +66,13 @@ func (g *Guard) admit(c echo.Context, k Kind, apiKey string) error {
 		guard: g, kind: k, req: c.Request(), address: network(c.RealIP()), apiKey: apiKey,
 		known: apiKey != "" && g.apiKeys.Knows(apiKey),
 	}
-	if k.inPlace() {
-		if ch.known {
-			ch.caller = g.places.caller(apiKey)
-		} else {
-			ch.caller = g.places.caller(ch.address) + uint64(ch.budget()) // one caller for each budget
-		}
-		if g.places.full(ch.caller, k != Exchange) {
-			return g.refuse(Overload, 0)
-		}
+	if ch.known {
+		ch.caller = g.places.caller(apiKey)
+	} else {
+		ch.caller = g.places.caller(ch.address) + uint64(ch.budget()) // one caller for each budget
+	}
+	if k.inPlace() && g.places.full(ch.caller, k != Exchange) {
+		return g.refuse(Overload, 0)
 	}
 	if ch.known {
 		if wait := g.apiKeys.Take(apiKey, 1); wait > 0 {
@@ -146,6 +144,8 @@ func (ch *charge) refuse() error { return ch.tooMany(ch.waitUnlessGenuine) }
 func (ch *charge) begin(client, ctx context.Context) error {
 	ch.client, ch.ctx = client, ctx
 	switch {
+	case ch.kind == streaming:
+		return ch.beginStream()
 	case !ch.kind.inPlace() || ch.waitUnlessGenuine > 0:
 		return nil
 	case ch.kind == Exchange:
@@ -177,6 +177,8 @@ func (ch *charge) turn() error {
 // end gives back what begin took. An exchange that queried the store adjusts the bound by its duration.
 func (ch *charge) end() {
 	switch places := ch.guard.places; {
+	case ch.kind == streaming:
+		ch.endStream()
 	case !ch.placed:
 	case ch.turned:
 		places.leaveTurn(ch.caller)

@@ -40,7 +40,8 @@ type RateLimits struct {
 	APIKey       int // of an API key
 	RefreshToken int // exchanges of a refresh token
 
-	// Running is the maximum number of requests of one caller, other than exchanges, that run concurrently; 0 for 8.
+	// Running is the maximum number of requests of one caller, other than exchanges, that run concurrently; 0 for 8. As
+	// many streams, of all callers, are opened concurrently.
 	// Set it to half of the connections to the store, which leaves the other half to other callers, and to at most two
 	// for each processor: one computes while the other waits for the store.
 	Running int
@@ -105,7 +106,7 @@ type Guard struct {
 func NewGuard(l RateLimits, trusted []netip.Prefix, clock func() time.Time, refused func(reason string)) *Guard {
 	g := &Guard{
 		trusts: trustIn(trusted), refused: refused, log: map[string]*logSampler{}, clock: clock,
-		places: newPlaces(l.Running, clock), streams: newStreams(l.Streams),
+		places:         newPlaces(l.Running, clock),
 		addresses:      NewLimiter(l.Address, addressesKept, clock),
 		unverifiedKeys: NewLimiter(l.Address, apiKeysKept, clock),
 		public:         NewLimiter(l.Address, addressesKept, clock), health: NewLimiter(l.Address, apiKeysKept, clock),
@@ -113,6 +114,7 @@ func NewGuard(l RateLimits, trusted []netip.Prefix, clock func() time.Time, refu
 		apiKeys: NewLimiter(l.APIKey, apiKeysKept, clock), tokens: NewLimiter(l.RefreshToken, refreshTokensKept, clock),
 		rejected: NewLimiter(l.RefreshToken, apiKeysKept, clock),
 	}
+	g.streams = newStreams(l.Streams, g.places.turns)
 	for _, reason := range Refusals {
 		g.log[reason] = &logSampler{}
 	}
@@ -134,6 +136,7 @@ const (
 	Health          // health and readiness, which orchestrators need
 	Logout          // Work if the request has Authorization, Exchange if it has none
 	unmatched       // 404 and 405
+	streaming       // Work whose response is a stream
 )
 
 // kind returns the Kind of the request.
@@ -142,6 +145,8 @@ func kind(c echo.Context) Kind {
 	switch {
 	case e == nil:
 		return unmatched
+	case e.Stream:
+		return streaming
 	case e.Kind == Logout && c.Request().Header.Get(echo.HeaderAuthorization) == "":
 		return Exchange
 	case e.Kind == Logout:
@@ -162,7 +167,7 @@ func (m *mount) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		k := kind(c)
 		apiKey := ""
-		if k == Work || k == Exchange {
+		if k == Work || k == Exchange || k == streaming {
 			apiKey = apiKeyOf(c)
 		}
 		if err := m.Guard.admit(c, k, apiKey); err != nil {

@@ -30,8 +30,8 @@ type Route struct {
 	BackendOnly bool
 	Kind        Kind
 	// Stream is set if the response continues until the client disconnects or the server stops. It has no time limit,
-	// holds no place among the requests in progress, and is bounded by [RateLimits].Streams. Its handler returns when
-	// the context of its request is done. HEAD is not served for it.
+	// holds no place among the requests in progress, and is bounded by [RateLimits].Streams instead, whatever its Kind.
+	// Its handler returns when the context of its request is done. HEAD is not served for it.
 	Stream  bool
 	MaxBody int64 // of a request, in bytes; 0 for [MaxBody]
 	Handle  echo.HandlerFunc

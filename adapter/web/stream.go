@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -19,19 +20,27 @@ const streamWriteTimeout = 5 * time.Second
 // ErrStopping is the cause of the end of a stream's context if the server stops.
 var ErrStopping = errors.New("web: the server is stopping")
 
+// streamTurnTimeout is how long a stream waits for a turn: a client that gets no frame within 3 s gives up.
+const streamTurnTimeout = 2 * time.Second
+
 // streams bounds the number of open streams, shared fairly as places are: a caller may have as many as are free.
+//
+// Before its handler, a stream asks the store who its caller is. For that it needs a turn. The turns are not those of
+// other requests: an overload of these must not keep resource servers from their streams. All callers share them, and
+// as many streams may wait as may be open: after a replica has ended, its clients come together.
 type streams struct {
-	mu   sync.Mutex
-	most int
-	open int
-	of   map[uint64]int // by caller, as in places
+	turns chan struct{}
+	mu    sync.Mutex
+	most  int
+	open  int
+	of    map[uint64]int // by caller, as in places
 }
 
-func newStreams(most int) *streams {
+func newStreams(most, turns int) *streams {
 	if most <= 0 {
 		most = defaultStreams
 	}
-	return &streams{most: most, of: map[uint64]int{}}
+	return &streams{turns: make(chan struct{}, turns), most: most, of: map[uint64]int{}}
 }
 
 // enter opens a stream for the caller, and reports whether there was room.
@@ -55,20 +64,63 @@ func (s *streams) leave(caller uint64) {
 	}
 }
 
-// streamed handles a request whose response is a stream. It gives back the place that the request has held until now,
-// and takes one for streams instead. Each write has its own deadline in place of the server's write time-out.
+// beginStream counts a stream of the charge's caller, and waits for a turn.
+func (ch *charge) beginStream() error {
+	s := ch.guard.streams
+	if !s.enter(ch.caller) {
+		return ch.guard.refuse(Overload, 0)
+	}
+	ctx, cancel := context.WithTimeout(ch.client, streamTurnTimeout)
+	defer cancel()
+	select {
+	case s.turns <- struct{}{}:
+		ch.placed, ch.turned = true, true
+		return nil
+	case <-ctx.Done():
+	}
+	s.leave(ch.caller)
+	if ch.client.Err() != nil { // not a refusal: the client has disconnected
+		return fmt.Errorf("wait for a turn: %w", ch.client.Err())
+	}
+	return ch.guard.refuse(Overload, 0)
+}
+
+// identified gives back the turn. If the API key was not known when the request was admitted, as after a start, the
+// stream counts for its address until now.
+func (ch *charge) identified() error {
+	s := ch.guard.streams
+	<-s.turns
+	ch.turned = false
+	key := ch.guard.places.caller(ch.apiKey)
+	if !ch.validKey || key == ch.caller {
+		return nil
+	}
+	s.leave(ch.caller)
+	ch.caller, ch.placed = key, s.enter(key)
+	if !ch.placed {
+		return ch.guard.refuse(Overload, 0)
+	}
+	return nil
+}
+
+// endStream gives back what beginStream took.
+func (ch *charge) endStream() {
+	if ch.turned {
+		<-ch.guard.streams.turns
+	}
+	if ch.placed {
+		ch.guard.streams.leave(ch.caller)
+	}
+}
+
+// streamed handles a request whose response is a stream. Each write has its own deadline in place of the server's write
+// time-out.
 func streamed(c echo.Context, handle echo.HandlerFunc) error {
 	record := LogRecord(c)
 	if ch := &record.charge; ch.guard != nil {
-		ch.end()
-		caller := ch.caller
-		if ch.validKey { // even if it was not known when the request was admitted, as after a start
-			caller = ch.guard.places.caller(ch.apiKey)
+		if err := ch.identified(); err != nil {
+			return err
 		}
-		if !ch.guard.streams.enter(caller) {
-			return ch.guard.refuse(Overload, 0)
-		}
-		defer ch.guard.streams.leave(caller)
 	}
 	ctx, cancel := context.WithCancelCause(record.client)
 	defer cancel(nil)

@@ -265,6 +265,34 @@ func TestStreamsTakeNoPlacesAndCountNotAsSlow(t *testing.T) {
 	})
 }
 
+// Without its stream a resource server refuses every token, so an overload of exchanges must not refuse streams.
+func TestAnOverloadRefusesNoStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, guard, entered, finish := newGuardedStreams(t, 8)
+		statuses := make(chan int, web.MaxInProgress+1)
+		for i := range web.MaxInProgress {
+			go func() { statuses <- s.sendFrom(eachItsOwn(i).address, "POST", "/work") }()
+			<-entered
+		}
+		if got := guard.InProgress(); got != web.MaxInProgress {
+			t.Fatalf("%d requests are in progress, want %d", got, web.MaxInProgress)
+		}
+		go func() { statuses <- s.sendFrom("192.0.2.1", "GET", "/stream") }()
+		select {
+		case <-entered:
+		case got := <-statuses:
+			t.Errorf("got %d, want a stream", got)
+			statuses <- 200
+		}
+		close(finish)
+		for range web.MaxInProgress + 1 {
+			if got := <-statuses; got != 200 {
+				t.Errorf("got %d", got)
+			}
+		}
+	})
+}
+
 // One caller gets half of the streams, and the rest is for the others.
 func TestStreamsHaveALimitOfTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
