@@ -12,8 +12,8 @@ import (
 
 const (
 	// feedKeepSlack is how much longer than the longest lifetime of its access tokens a tenant's facts matter: leeway
-	// of resource servers, clock skew, and the time of a request. It also covers that the lifetime is read every 10 s
-	// only.
+	// of resource servers, clock skew, and the time of a request. It also covers that the lifetime is read every 10 to
+	// 20 s only.
 	feedKeepSlack = 5 * time.Minute
 	// feedMargin is how far below a cursor a reading begins that has to find what an earlier one may have missed: the
 	// stamps that a fail-over lost, made again by a host whose clock is behind.
@@ -29,7 +29,7 @@ const (
 	// feedIdle is how long the feed reads on after the last stream has ended: clients reconnect.
 	feedIdle = time.Minute
 
-	feedKeepInterval = 9 * time.Second // those who check every 10 s read each time
+	feedKeepInterval = 9 * time.Second // the streams of a tenant, which each ask every 10 s, make one query
 	// feedKeepMaxAge is far below feedKeepSlack, which is what makes a longest lifetime of that age safe to use.
 	feedKeepMaxAge = time.Minute
 )
@@ -234,7 +234,7 @@ func (f *Feed) tenant(id string) *tenantFacts {
 // every 10 s, also to learn that the tenant was purged: ErrNotFound. The views of a tenant end with ErrBlind a minute
 // after the last call.
 //
-// The lifetime is not read with the facts: that would be a query of thousands of tenants ten times a second. 10 s of
+// The lifetime is not read with the facts: that would be a query of thousands of tenants ten times a second. 20 s of
 // delay cannot hurt, because facts are kept 300 s longer than the lifetime.
 func (f *Feed) Keep(ctx context.Context, tenantID string) (time.Duration, error) {
 	read := func(ctx context.Context) error {
@@ -318,8 +318,8 @@ type Subscription struct {
 }
 
 // Next returns a view when there are new facts, or without facts after wait. The first view has all that the client
-// needs beyond its cursor. It returns ErrBlind when the feed has had no successful reading or no confirmed beat for 2
-// s, and then the error of each later call is the same until the feed has recovered.
+// needs beyond its cursor. It returns ErrBlind while the feed has had no successful reading or no confirmed beat for 2
+// s, and a minute after the last successful call of Keep for the tenant.
 func (s *Subscription) Next(ctx context.Context, wait time.Duration) (View, error) {
 	for {
 		v, news, err := s.view()

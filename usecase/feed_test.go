@@ -609,6 +609,23 @@ func TestFeedSurvivesAStoreThatHangs(t *testing.T) {
 	}
 }
 
+// Stamps and beats share a worker. A view does not need stamps.
+func TestFeedIsNotBlindWhileStampsHang(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		s := follow(t, f, "acme", 0)
+		f.store.hangs("Stamp", true)
+		f.store.mu.Lock()
+		f.store.slow = 50 * time.Millisecond
+		f.store.mu.Unlock()
+		for range 2000 {
+			time.Sleep(10 * time.Millisecond)
+			if _, err := s.Next(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 // A tenant with access tokens of a longer lifetime than the default needs older facts than the feed has read.
 func TestFeedReadsFurtherBackForATenantThatNeedsIt(t *testing.T) {
 	feed(t, func(t *testing.T, f *feeding) {

@@ -29,6 +29,8 @@ const (
 	// feedCallTimeout bounds each call of the store: one that never responds makes the feed blind, and does not stop
 	// it.
 	feedCallTimeout = 2 * time.Second
+	// feedStampTimeout is shorter: a stamp that never responds delays a beat, and must not make the feed blind.
+	feedStampTimeout = feedBlindAfter - feedBeatInterval
 	// feedMaxReadTimeout bounds a reading after others were cut short: there may be millions of facts to read, and the
 	// first reading would never succeed.
 	feedMaxReadTimeout = 30 * time.Second
@@ -396,7 +398,7 @@ func (f *Feed) isAwake() (woken <-chan struct{}, is bool) {
 
 // stamp reports whether there may be more to stamp.
 func (f *Feed) stamp(ctx context.Context, now time.Time) bool {
-	within, cancel := context.WithTimeout(ctx, feedCallTimeout)
+	within, cancel := context.WithTimeout(ctx, feedStampTimeout)
 	defer cancel()
 	n, err := f.Store.Stamp(within, now.UTC().Truncate(time.Microsecond), feedStampLimit)
 	if ctx.Err() != nil {

@@ -46,7 +46,7 @@ func (f *flights) do(ctx context.Context, name string, limit time.Duration, work
 	case <-own.done:
 		return own.err
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the keys: %w: %w", domain.ErrUnavailable, ctx.Err())
+		return fmt.Errorf("wait for the store: %w: %w", domain.ErrUnavailable, ctx.Err())
 	}
 }
 
