@@ -98,8 +98,8 @@ func (a *API) follow(c echo.Context, r request) (*follower, usecase.View, error)
 		f.subscription.Close()
 		return nil, usecase.View{}, err
 	}
-	f.refusal = web.Recheck(c, func(ctx context.Context) error {
-		_, err := a.Feed.Keep(ctx, r.tenantID)
+	f.refusal = web.Recheck(c, func(ctx context.Context, tenantID string) error {
+		_, err := a.Feed.Keep(ctx, tenantID)
 		return noTenant(err)
 	})
 	return f, view, nil

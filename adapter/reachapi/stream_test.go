@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -298,6 +299,59 @@ func TestAStreamEndsWithItsPermission(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Thousands of streams must not cost a look-up each. They share it only if they have the API key in common.
+func TestTheStreamsOfAnAPIKeyShareTheirChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const streams = 50
+		s := newService(t)
+		keys := &countedKeys{keyStore: s.options.Authenticate.APIKeys}
+		s.options.Authenticate.APIKeys = keys
+		s.mount(t)
+		var own, other []*client
+		for range streams {
+			own = append(own, s.connect(t, s.request(t, "", "Accept", asStream)))
+			other = append(other, s.connect(t, s.request(t, "", "Accept", asStream,
+				"Authorization", s.keys["unbound reader"])))
+		}
+		time.Sleep(time.Second) // of the bubble's: all are open
+		before := keys.lookUps.Load()
+		time.Sleep(time.Minute)
+		if got := keys.lookUps.Load() - before; got < 2*5 || got > 2*9 {
+			t.Errorf("%d look-ups of two keys in a minute, want 6 to 8 each", got)
+		}
+		s.deleteKey(t, "reader")
+		time.Sleep(11 * time.Second)
+		for _, c := range own {
+			if c.untilEnd(t); c.end.Event != "bye" {
+				t.Errorf("a stream of the deleted key ended with %q", c.end.Event)
+			}
+		}
+		for _, c := range other {
+			if c.drain(); last(c.seen, "bye").Event != "" {
+				t.Error("a stream of another key ended")
+			}
+			c.cancel()
+		}
+		time.Sleep(20 * time.Second)
+		before = keys.lookUps.Load()
+		time.Sleep(time.Minute)
+		if got := keys.lookUps.Load() - before; got != 0 {
+			t.Errorf("%d look-ups after all streams have ended", got)
+		}
+	})
+}
+
+// countedKeys counts look-ups.
+type countedKeys struct {
+	keyStore
+	lookUps atomic.Int64
+}
+
+func (k *countedKeys) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+	k.lookUps.Add(1)
+	return k.keyStore.APIKeyByHash(ctx, hash)
 }
 
 // An outage of the store that holds API keys must not make every resource server stale. The feed has connections of
