@@ -60,9 +60,9 @@ var ErrBlind = fmt.Errorf("%w: the revocations have not been read for %s", domai
 //
 // # Memory
 //
-// Facts are held in ticks: the facts that were new in one reading, encoded once. A subscriber is a number in the sequence
-// of its tenant's ticks, so there are no queues, and a slow subscriber delays no other. Ticks are merged when they are
-// some seconds old. A fact is dropped when it has been held as long as it matters.
+// Facts are held in ticks: the facts that were new in one reading, encoded once. A subscriber is a number in the
+// sequence of its tenant's ticks, so there are no queues, and a slow subscriber delays no other. Ticks are merged when
+// they are some seconds old. A fact is dropped when it has been held as long as it matters.
 //
 // A subscriber with a cursor gets the ticks that have a fact without position, or one above the cursor - 2 min; so it
 // may get facts again, which is harmless, and never misses one. Each fact would have to be listed with its position to

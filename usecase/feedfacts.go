@@ -93,10 +93,10 @@ func (k *Tick) len() int { return len(k.sessions) + len(k.others) }
 
 func (t *tenantFacts) len() int { return len(t.sessions) + len(t.others) }
 
-// take adds a fact that was read at now, and reports whether it was unknown. A mark is a new fact if it differs from the
+// take adds a fact that was read at now, and reports whether it was unknown. A mark is unknown if it differs from the
 // known one of its scope: it was raised, or the store has lost the known one, as by a fail-over. A fact that has lost
-// its position is new for the same reason: it may have been lost, and revoked again, and a subscriber that came with a
-// cursor between the two positions has not been given it.
+// its position counts as unknown for the same reason: it may have been lost, and revoked again, and a subscriber that
+// came with a cursor between the two positions has not been given it.
 func (t *tenantFacts) take(f domain.Fact, now time.Time) (isNew bool) {
 	if !f.SessionID.IsZero() {
 		known, ok := t.sessions[f.SessionID]
@@ -115,7 +115,8 @@ func (t *tenantFacts) take(f domain.Fact, now time.Time) (isNew bool) {
 	}
 	scope := factScope{f.ApplicationID, f.UserID, f.KeyID}
 	known, ok := t.others[scope]
-	if isSame := f.Epoch == known.epoch && f.Except == known.except; ok && isSame && t.settle(&known.place, f.Position) {
+	isSame := ok && f.Epoch == known.epoch && f.Except == known.except
+	if isSame && t.settle(&known.place, f.Position) {
 		t.others[scope] = known
 		return false
 	}

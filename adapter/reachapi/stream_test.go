@@ -398,8 +398,8 @@ func TestTheMarkOfADeletedTenantIsSentBeforeTheEnd(t *testing.T) {
 	})
 }
 
-// The feed may be slow: it may be in a read that began before the permission was lost. What is sent after the refusal
-// is from a read that began after it.
+// The feed may be slow: it may be in a read that began before the permission was lost. The facts after the refusal
+// are from a read that began after it.
 func TestAStreamThatIsRefusedHasAViewOfAfterTheRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
@@ -473,7 +473,7 @@ func TestProofsAreSentToWhoSendsANonce(t *testing.T) {
 	})
 }
 
-// Keys that cannot be used for a moment delay proofs. They do not end a stream: whoever requires proofs notices.
+// Keys that cannot be used for a moment delay proofs. They do not end a stream: a client that requires proofs notices.
 func TestAProofThatFailsIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
