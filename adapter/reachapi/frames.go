@@ -9,7 +9,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// encodeFacts returns the part of a frame that is the same for all subscribers: the members of `facts` after n and keep.
+// encodeFacts returns the part of a frame that is the same for all subscribers: the members of `facts` after n and
+// keep.
 func encodeFacts(facts []domain.Fact) (b []byte) {
 	begin := func(name string, is func(domain.Fact) bool, value func(domain.Fact)) {
 		opened := false
@@ -136,7 +137,7 @@ func (f *frames) facts(keep time.Duration, encoded []byte) {
 	f.close()
 }
 
-// fresh says that the client has every fact of before completeAsOf.
+// fresh says that the client has every fact up to the instant that is age after the arrival of its request.
 func (f *frames) fresh(cursor domain.Position, age time.Duration) {
 	f.openWithID("fresh", strconv.FormatInt(int64(cursor), 10))
 	f.number()

@@ -3,7 +3,7 @@
 // one, and says of each moment how old the client's view is. Requests, frames and refusals are described in
 // openapi.yaml, which the API serves.
 //
-// The facts come from [usecase.Feed], which reads the store once for all streams. This package decides nothing about
+// The facts come from [usecase.Feed], which reads the store on behalf of all streams. This package decides nothing about
 // them: it encodes them, sends them, and ends streams.
 //
 // Decisions:

@@ -15,7 +15,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// A client reads a stream while the test goes on.
+// A client reads a stream while the test continues.
 type client struct {
 	seen []frame
 	end  frame // the last one, once the response has ended

@@ -40,7 +40,7 @@ const (
 	maxBuffer = 64 << 10
 )
 
-// ending is the reason of the end of a response, and the kind of its event. It is empty while it goes on.
+// ending is the reason of the end of a response, and the kind of its event. It is empty while it continues.
 type ending string
 
 const (
@@ -66,7 +66,7 @@ func (a *API) revocations(c echo.Context) error {
 	}
 	f, view, err := a.follow(c, r)
 	if err != nil {
-		web.LogRecord(c).Logged = errors.Is(err, usecase.ErrBlind) // by the feed, once for all that reconnect
+		web.LogRecord(c).Logged = errors.Is(err, usecase.ErrBlind) // by the feed, once, and not for each client
 		return err
 	}
 	defer f.subscription.Close()
@@ -98,8 +98,8 @@ func (a *API) follow(c echo.Context, r request) (*follower, usecase.View, error)
 		f.subscription.Close()
 		return nil, usecase.View{}, err
 	}
-	f.refusal = web.Recheck(c, func(ctx context.Context) error {
-		_, err := a.Feed.Keep(ctx, r.tenantID)
+	f.refusal = web.Recheck(c, func(ctx context.Context, tenantID string) error {
+		_, err := a.Feed.Keep(ctx, tenantID)
 		return noTenant(err)
 	})
 	return f, view, nil

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/labstack/echo/v4"
 
@@ -60,7 +61,9 @@ type mount struct {
 	public   *url.URL // Pages.PublicURL
 	dialects []*mounted
 	paths    map[string]*path
-	rechecks rechecks
+
+	rechecksMu sync.Mutex
+	rechecks   map[checked]*recheck
 }
 
 // mounted is a mounted dialect.

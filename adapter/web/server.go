@@ -44,7 +44,9 @@ func New(o Options, dialects ...Dialect) (*echo.Echo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("web: the public URL: %w", err)
 	}
-	m := &mount{Options: o, public: public, paths: map[string]*path{}}
+	m := &mount{
+		Options: o, public: public, paths: map[string]*path{}, rechecks: map[checked]*recheck{},
+	}
 	if len(dialects) == 0 {
 		return nil, errors.New("web: there is no dialect")
 	}
