@@ -120,8 +120,8 @@ func (t *tenantFacts) take(f domain.Fact, now time.Time) (isNew bool) {
 		t.others[scope] = known
 		return false
 	}
-	if ok && !known.stamped {
-		t.tick(known.tick).unstamped-- // it is no longer what needs a position
+	if ok && !known.stamped && f.Epoch > known.epoch { // f contains it. A lower one may be of a server that was replaced
+		t.tick(known.tick).unstamped--
 	}
 	if t.others == nil {
 		t.others = make(map[factScope]otherFact)

@@ -3,8 +3,8 @@
 // one, and says of each moment how old the client's view is. Requests, frames and refusals are described in
 // openapi.yaml, which the API serves.
 //
-// The facts come from [usecase.Feed], which reads the store on behalf of all streams. This package decides nothing about
-// them: it encodes them, sends them, and ends streams.
+// The facts come from [usecase.Feed], which reads the store on behalf of all streams. This package decides nothing
+// about them: it encodes them, sends them, and ends streams.
 //
 // Decisions:
 //   - A frame `fresh` names no instant. It gives the age of the view as a duration since the request arrived, by this
