@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/test/support/figures"
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // reachParts are the parts of reachPart. Each of them can be run alone.
@@ -123,7 +124,7 @@ func reachSQLitePart(ctx context.Context, b *bench) error {
 // reach measures single revocations at each rate.
 func (b *bench) reach(ctx context.Context, name string, services []*service, addresses []string) error {
 	t := figures.NewTable("revocations a second", "were revoked", "a second", "delays", "p50 ms", "p99 ms", "max ms",
-		"accepted above MaxAge", "with a view of after", "after a refusal")
+		"accepted above MaxAge", "with a view of after", "after a refusal", "idle %", "others %")
 	worst := 0
 	for _, rate := range b.reachRates() {
 		r, n, achieved, err := b.reachAt(ctx, name, services, addresses, rate)
@@ -131,7 +132,8 @@ func (b *bench) reach(ctx context.Context, name string, services []*service, add
 			return fmt.Errorf("%d revocations a second: %w", rate.perSecond, err)
 		}
 		t.Add(fmt.Sprint(rate.perSecond), fmt.Sprint(n), fmt.Sprintf("%.0f", achieved), fmt.Sprint(len(r.delays)),
-			ms(r.p50), ms(r.p99), ms(r.max), fmt.Sprint(r.late), fmt.Sprint(r.unsound), fmt.Sprint(r.again))
+			ms(r.p50), ms(r.p99), ms(r.max), fmt.Sprint(r.late), fmt.Sprint(r.unsound), fmt.Sprint(r.again),
+			fmt.Sprintf("%.0f", 100*r.load.idle), fmt.Sprintf("%.0f", 100*r.load.others))
 		b.report.figure(fmt.Sprintf("%s p50 %d", name, rate.perSecond), r.p50.Seconds()*1e3)
 		b.report.figure(fmt.Sprintf("%s p99 %d", name, rate.perSecond), r.p99.Seconds()*1e3)
 		worst += r.late + r.unsound + r.again
@@ -160,16 +162,45 @@ func (b *bench) reachAt(
 	}
 	b.progress("%s: %d revocations a second for %s", name, rate.perSecond, rate.length)
 	stride := max(1, rate.perSecond/watchedRate)
+	ours := func() time.Duration { return b.cpuOf(services, f) }
+	cpu, machine := ours(), rig.ReadMachine()
 	answered, achieved, all, err := revokeAll(ctx, services, f, grants, rate.perSecond, stride)
 	if err != nil {
 		return r, n, achieved, err
 	}
+	used := newLoad(machine, rig.ReadMachine(), ours()-cpu)
 	last, err := f.end()
 	if err != nil {
 		return r, n, achieved, err
 	}
 	r, err = newReached(answered, append(all, last...), f.checks, reachMaxAge)
+	r.load = used
 	return r, n, achieved, err
+}
+
+// load is how busy the machine was: the shares of its processors that were idle, and that other processes used.
+type load struct{ idle, others float64 }
+
+func newLoad(from, to rig.Machine, ours time.Duration) load {
+	total, idle := to.Total-from.Total, to.Idle-from.Idle
+	if total <= 0 {
+		return load{}
+	}
+	return load{float64(idle) / float64(total), float64(max(0, total-idle-ours)) / float64(total)}
+}
+
+// cpuOf returns the processor time of this process, the services, the database and the resource servers.
+func (b *bench) cpuOf(services []*service, f *fleet) time.Duration {
+	sum := rig.OwnCPU() + b.server.cpu()
+	for _, s := range services {
+		p, _ := rig.ReadProcess(s.PID())
+		sum += p.CPU
+	}
+	for _, p := range f.processes {
+		p, _ := rig.ReadProcess(p.command.Process.Pid)
+		sum += p.CPU
+	}
+	return sum
 }
 
 // issueAll issues n sessions, each of a user of its own, through all services.
@@ -331,7 +362,7 @@ func (b *bench) wideReach(ctx context.Context, k *bulk, services []*service, add
 		answered[i] = time.Time{}
 	}
 	// One stream that counts facts, which has those of before.
-	counter, err := followStream(ctx, addresses[0], true)
+	counter, err := followStream(addresses[0], true)
 	if err != nil {
 		return err
 	}
