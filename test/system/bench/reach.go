@@ -19,7 +19,8 @@ var reachParts = []part{
 	{name: "reach-postgres", about: "from a revocation to its refusal by 20 resource servers, behind 3 replicas on " +
 		"PostgreSQL; of millions of sessions; while the network is cut; only if it is named",
 		run: reachPostgresPart, apart: true},
-	{name: "reach-sqlite", about: "from a revocation to its refusal by 20 resource servers, on SQLite; only if it is named",
+	{name: "reach-sqlite", about: "from a revocation to its refusal by 20 resource servers, on SQLite; only if it is " +
+		"named",
 		run: reachSQLitePart, apart: true},
 	{name: "reach-check", about: "a check in the resource server, and its memory; only if it is named",
 		run: reachCheckPart, apart: true},
@@ -27,8 +28,8 @@ var reachParts = []part{
 		run: reachStreamsPart, apart: true},
 	{name: "reach-restart", about: "restart of a resource server with 1.2 million revoked sessions; only if it is named",
 		run: reachRestartPart, apart: true},
-	{name: "reach-before", about: "exchanges and single revocations, beside the program before the stream; only if it is " +
-		"named", run: reachBeforePart, apart: true},
+	{name: "reach-before", about: "exchanges and single revocations, beside the program before the stream; only if it " +
+		"is named", run: reachBeforePart, apart: true},
 }
 
 // reachPart runs all of them.
@@ -139,8 +140,8 @@ func (b *bench) reach(ctx context.Context, name string, services []*service, add
 		worst += r.late + r.unsound + r.again
 	}
 	b.report.figure(name+" wrong", float64(worst))
-	b.report.say("From the response to a revocation to the first refusal at each of %d resource servers, in %d processes, "+
-		"behind %d replicas. A server checks a token every %s. MaxAge is %s.",
+	b.report.say("From the response to a revocation to the first refusal at each of %d resource servers, in %d "+
+		"processes, behind %d replicas. A server checks a token every %s. MaxAge is %s.",
 		reachServers, reachProcesses, len(services), reachPoll, reachMaxAge)
 	b.report.table(t)
 	return nil
@@ -361,13 +362,13 @@ func (b *bench) wideReach(ctx context.Context, k *bulk, services []*service, add
 		}
 		answered[i] = time.Time{}
 	}
-	// One stream that counts facts, which has those of before.
+	// One stream that counts facts, the earlier ones too.
 	counter, err := followStream(addresses[0], true)
 	if err != nil {
 		return err
 	}
 	defer counter.close()
-	if err := sleepUntil(ctx, time.Now().Add(3*time.Second)); err != nil { // the facts of before are stamped, and sent
+	if err := sleepUntil(ctx, time.Now().Add(3*time.Second)); err != nil { // the earlier facts are stamped, and sent
 		return err
 	}
 	before := counter.facts.Load()
@@ -410,16 +411,16 @@ func (b *bench) wideReach(ctx context.Context, k *bulk, services []*service, add
 	if err != nil {
 		return err
 	}
-	b.report.say("One revocation of the %d sessions of an application: its response took %s ms. From it to the refusal of "+
-		"%d of these sessions at each of %d resource servers: p50 %s ms, max %s ms. A stream carried %d facts in the %d s "+
-		"after it.", k.rows, ms(now.Sub(began)), wideSample, reachServers, ms(r.p50), ms(r.max), facts, 3)
+	b.report.say("One revocation of the %d sessions of an application: its response took %s ms. From it to the refusal "+
+		"of %d of these sessions at each of %d resource servers: p50 %s ms, max %s ms. A stream carried %d facts in the "+
+		"%d s after it.", k.rows, ms(now.Sub(began)), wideSample, reachServers, ms(r.p50), ms(r.max), facts, 3)
 	b.report.figure("reach wide", r.max.Seconds()*1e3)
 	b.report.figure("reach wide facts", float64(facts))
 	return nil
 }
 
-// cutReach cuts the network between the resource servers and all replicas, and revokes a session that the servers then
-// cannot hear of.
+// cutReach cuts the network between the resource servers and all replicas, and revokes a session. The servers
+// cannot learn of that.
 func (b *bench) cutReach(ctx context.Context, services []*service, addresses []string) error {
 	var networks []*network
 	var through []string

@@ -14,7 +14,7 @@ import (
 // restartFacts is how many revoked sessions matter in a storm of a thousand revocations a second.
 const restartFacts = 1_200_000
 
-// restartMinutes is how long ago the first of them was revoked. What was revoked 20 minutes ago does not matter.
+// restartMinutes is how long ago the first of them was revoked. A revocation of 20 minutes ago does not matter.
 const restartMinutes = 15
 
 // reachRestartPart restarts a resource server with its state file.
