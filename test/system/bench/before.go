@@ -30,7 +30,8 @@ type beforeSide struct {
 	revokes  *revokeSide
 }
 
-// reachBeforePart compares exchanges and single revocations with the program before the stream. Nobody reads a stream.
+// reachBeforePart compares exchanges and single revocations with the program before the stream. No stream is
+// open.
 func reachBeforePart(ctx context.Context, b *bench) error {
 	b.report.section("Before the revocation stream")
 	older, name := b.base, b.baseName

@@ -130,8 +130,8 @@ func reachCheckPart(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.report.say("A revoked session takes at most %.1f bytes at rest, and %.1f while the table is rebuilt, with 10 000 to "+
-		"1.3 million of them.", rest, rest+second)
+	b.report.say("A revoked session takes at most %.1f bytes at rest, and %.1f while the table is rebuilt, with 10 000 "+
+		"to 1.3 million of them.", rest, rest+second)
 	b.report.figure("reach session", rest)
 	b.report.figure("reach session rebuilt", rest+second)
 	return nil

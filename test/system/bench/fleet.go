@@ -186,6 +186,7 @@ type reached struct {
 	// late are acceptances that began more than MaxAge after the response, and unsound ones with a view that was
 	// complete as of an instant after it. again are tokens that were accepted after a refusal.
 	late, unsound, again int
+	load                 load // while they were measured
 }
 
 // newReached computes the figures. Each revoked token needs a refusal by each of the checks, because it was revoked,

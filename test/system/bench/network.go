@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// network forwards TCP connections to an address until it is cut: then nothing arrives any more, and nobody is told.
+// network forwards TCP connections to an address until it is cut: then nothing arrives any more, and
+// no connection is closed.
 type network struct {
 	listener net.Listener
 	to       string

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/test/support/figures"
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // reachParts are the parts of reachPart. Each of them can be run alone.
@@ -18,7 +19,8 @@ var reachParts = []part{
 	{name: "reach-postgres", about: "from a revocation to its refusal by 20 resource servers, behind 3 replicas on " +
 		"PostgreSQL; of millions of sessions; while the network is cut; only if it is named",
 		run: reachPostgresPart, apart: true},
-	{name: "reach-sqlite", about: "from a revocation to its refusal by 20 resource servers, on SQLite; only if it is named",
+	{name: "reach-sqlite", about: "from a revocation to its refusal by 20 resource servers, on SQLite; only if it is " +
+		"named",
 		run: reachSQLitePart, apart: true},
 	{name: "reach-check", about: "a check in the resource server, and its memory; only if it is named",
 		run: reachCheckPart, apart: true},
@@ -26,8 +28,8 @@ var reachParts = []part{
 		run: reachStreamsPart, apart: true},
 	{name: "reach-restart", about: "restart of a resource server with 1.2 million revoked sessions; only if it is named",
 		run: reachRestartPart, apart: true},
-	{name: "reach-before", about: "exchanges and single revocations, beside the program before the stream; only if it is " +
-		"named", run: reachBeforePart, apart: true},
+	{name: "reach-before", about: "exchanges and single revocations, beside the program before the stream; only if it " +
+		"is named", run: reachBeforePart, apart: true},
 }
 
 // reachPart runs all of them.
@@ -123,7 +125,7 @@ func reachSQLitePart(ctx context.Context, b *bench) error {
 // reach measures single revocations at each rate.
 func (b *bench) reach(ctx context.Context, name string, services []*service, addresses []string) error {
 	t := figures.NewTable("revocations a second", "were revoked", "a second", "delays", "p50 ms", "p99 ms", "max ms",
-		"accepted above MaxAge", "with a view of after", "after a refusal")
+		"accepted above MaxAge", "with a view of after", "after a refusal", "idle %", "others %")
 	worst := 0
 	for _, rate := range b.reachRates() {
 		r, n, achieved, err := b.reachAt(ctx, name, services, addresses, rate)
@@ -131,14 +133,15 @@ func (b *bench) reach(ctx context.Context, name string, services []*service, add
 			return fmt.Errorf("%d revocations a second: %w", rate.perSecond, err)
 		}
 		t.Add(fmt.Sprint(rate.perSecond), fmt.Sprint(n), fmt.Sprintf("%.0f", achieved), fmt.Sprint(len(r.delays)),
-			ms(r.p50), ms(r.p99), ms(r.max), fmt.Sprint(r.late), fmt.Sprint(r.unsound), fmt.Sprint(r.again))
+			ms(r.p50), ms(r.p99), ms(r.max), fmt.Sprint(r.late), fmt.Sprint(r.unsound), fmt.Sprint(r.again),
+			fmt.Sprintf("%.0f", 100*r.load.idle), fmt.Sprintf("%.0f", 100*r.load.others))
 		b.report.figure(fmt.Sprintf("%s p50 %d", name, rate.perSecond), r.p50.Seconds()*1e3)
 		b.report.figure(fmt.Sprintf("%s p99 %d", name, rate.perSecond), r.p99.Seconds()*1e3)
 		worst += r.late + r.unsound + r.again
 	}
 	b.report.figure(name+" wrong", float64(worst))
-	b.report.say("From the response to a revocation to the first refusal at each of %d resource servers, in %d processes, "+
-		"behind %d replicas. A server checks a token every %s. MaxAge is %s.",
+	b.report.say("From the response to a revocation to the first refusal at each of %d resource servers, in %d "+
+		"processes, behind %d replicas. A server checks a token every %s. MaxAge is %s.",
 		reachServers, reachProcesses, len(services), reachPoll, reachMaxAge)
 	b.report.table(t)
 	return nil
@@ -160,16 +163,45 @@ func (b *bench) reachAt(
 	}
 	b.progress("%s: %d revocations a second for %s", name, rate.perSecond, rate.length)
 	stride := max(1, rate.perSecond/watchedRate)
+	ours := func() time.Duration { return b.cpuOf(services, f) }
+	cpu, machine := ours(), rig.ReadMachine()
 	answered, achieved, all, err := revokeAll(ctx, services, f, grants, rate.perSecond, stride)
 	if err != nil {
 		return r, n, achieved, err
 	}
+	used := newLoad(machine, rig.ReadMachine(), ours()-cpu)
 	last, err := f.end()
 	if err != nil {
 		return r, n, achieved, err
 	}
 	r, err = newReached(answered, append(all, last...), f.checks, reachMaxAge)
+	r.load = used
 	return r, n, achieved, err
+}
+
+// load is how busy the machine was: the shares of its processors that were idle, and that other processes used.
+type load struct{ idle, others float64 }
+
+func newLoad(from, to rig.Machine, ours time.Duration) load {
+	total, idle := to.Total-from.Total, to.Idle-from.Idle
+	if total <= 0 {
+		return load{}
+	}
+	return load{float64(idle) / float64(total), float64(max(0, total-idle-ours)) / float64(total)}
+}
+
+// cpuOf returns the processor time of this process, the services, the database and the resource servers.
+func (b *bench) cpuOf(services []*service, f *fleet) time.Duration {
+	sum := rig.OwnCPU() + b.server.cpu()
+	for _, s := range services {
+		p, _ := rig.ReadProcess(s.PID())
+		sum += p.CPU
+	}
+	for _, p := range f.processes {
+		p, _ := rig.ReadProcess(p.command.Process.Pid)
+		sum += p.CPU
+	}
+	return sum
 }
 
 // issueAll issues n sessions, each of a user of its own, through all services.
@@ -330,13 +362,13 @@ func (b *bench) wideReach(ctx context.Context, k *bulk, services []*service, add
 		}
 		answered[i] = time.Time{}
 	}
-	// One stream that counts facts, which has those of before.
-	counter, err := followStream(ctx, addresses[0], true)
+	// One stream that counts facts, the earlier ones too.
+	counter, err := followStream(addresses[0], true)
 	if err != nil {
 		return err
 	}
 	defer counter.close()
-	if err := sleepUntil(ctx, time.Now().Add(3*time.Second)); err != nil { // the facts of before are stamped, and sent
+	if err := sleepUntil(ctx, time.Now().Add(3*time.Second)); err != nil { // the earlier facts are stamped, and sent
 		return err
 	}
 	before := counter.facts.Load()
@@ -379,16 +411,16 @@ func (b *bench) wideReach(ctx context.Context, k *bulk, services []*service, add
 	if err != nil {
 		return err
 	}
-	b.report.say("One revocation of the %d sessions of an application: its response took %s ms. From it to the refusal of "+
-		"%d of these sessions at each of %d resource servers: p50 %s ms, max %s ms. A stream carried %d facts in the %d s "+
-		"after it.", k.rows, ms(now.Sub(began)), wideSample, reachServers, ms(r.p50), ms(r.max), facts, 3)
+	b.report.say("One revocation of the %d sessions of an application: its response took %s ms. From it to the refusal "+
+		"of %d of these sessions at each of %d resource servers: p50 %s ms, max %s ms. A stream carried %d facts in the "+
+		"%d s after it.", k.rows, ms(now.Sub(began)), wideSample, reachServers, ms(r.p50), ms(r.max), facts, 3)
 	b.report.figure("reach wide", r.max.Seconds()*1e3)
 	b.report.figure("reach wide facts", float64(facts))
 	return nil
 }
 
-// cutReach cuts the network between the resource servers and all replicas, and revokes a session that the servers then
-// cannot hear of.
+// cutReach cuts the network between the resource servers and all replicas, and revokes a session. The servers
+// cannot learn of that.
 func (b *bench) cutReach(ctx context.Context, services []*service, addresses []string) error {
 	var networks []*network
 	var through []string

@@ -14,6 +14,9 @@ import (
 // restartFacts is how many revoked sessions matter in a storm of a thousand revocations a second.
 const restartFacts = 1_200_000
 
+// restartMinutes is how long ago the first of them was revoked. A revocation of 20 minutes ago does not matter.
+const restartMinutes = 15
+
 // reachRestartPart restarts a resource server with its state file.
 func reachRestartPart(ctx context.Context, b *bench) error {
 	b.report.section("Restart of a resource server")
@@ -32,8 +35,12 @@ func reachRestartPart(ctx context.Context, b *bench) error {
 	}); err != nil {
 		return err
 	}
-	if err := b.grow(ctx, k, restartFacts, 0); err != nil {
-		return err
+	// They were revoked one minute after another, because a stream that is resumed repeats the last two minutes.
+	for i := range restartMinutes {
+		age := time.Duration(restartMinutes-1-i)*time.Minute + 30*time.Second
+		if err := b.grow(ctx, k, restartFacts*(i+1)/restartMinutes, age); err != nil {
+			return err
+		}
 	}
 	services, addresses, err := b.replicas(ctx, 1, k.dsn)
 	if err != nil {

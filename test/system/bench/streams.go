@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -42,46 +43,43 @@ func (e errBusy) Error() string {
 }
 
 // followStream opens a stream. If it is decoded, each fact is counted, and otherwise each frame of facts.
-func followStream(ctx context.Context, address string, isDecoded bool) (*stream, error) {
+func followStream(address string, isDecoded bool) (*stream, error) {
 	s := &stream{}
 	var err error
 	if s.conn, err = net.Dial("tcp", address); err != nil {
 		return nil, err
 	}
-	in := bufio.NewReaderSize(s.conn, 1024)
-	if err := s.request(address, in); err != nil {
+	body, err := s.request(address)
+	if err != nil {
 		s.conn.Close()
 		return nil, err
 	}
-	release := context.AfterFunc(ctx, s.close)
-	s.group.Go(func() {
-		defer release()
-		s.failed = s.read(in, isDecoded)
-	})
+	in := bufio.NewReaderSize(body, 1024)
+	s.group.Go(func() { s.failed = s.read(in, isDecoded) })
 	return s, nil
 }
 
-// request sends the request and reads the head of its response.
-func (s *stream) request(address string, in *bufio.Reader) error {
+// request sends the request and returns the body of its response.
+func (s *stream) request(address string) (io.Reader, error) {
 	s.conn.SetDeadline(time.Now().Add(responseTimeout))
 	if _, err := fmt.Fprintf(s.conn, "GET /t/%s/revocations HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\n"+
 		"Accept: text/event-stream\r\n\r\n", tenant, address, feedKey); err != nil {
-		return err
+		return nil, err
 	}
-	resp, err := http.ReadResponse(in, nil)
+	resp, err := http.ReadResponse(bufio.NewReaderSize(s.conn, 1024), nil)
 	if err != nil {
-		return fmt.Errorf("open a stream: %w", err)
+		return nil, fmt.Errorf("open a stream: %w", err)
 	}
 	switch seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); {
 	case resp.StatusCode == http.StatusOK:
-		return s.conn.SetDeadline(time.Time{})
+		return resp.Body, s.conn.SetDeadline(time.Time{})
 	case err == nil:
-		return errBusy{time.Duration(seconds) * time.Second}
+		return nil, errBusy{time.Duration(seconds) * time.Second}
 	}
-	return fmt.Errorf("open a stream: got %s, want 200", resp.Status)
+	return nil, fmt.Errorf("open a stream: got %s, want 200", resp.Status)
 }
 
-// read reads lines: those of the chunks' sizes are no matter, because the service writes whole frames.
+// read reads the lines of the stream until it ends. A line that is longer than the buffer comes in parts.
 func (s *stream) read(in *bufio.Reader, isDecoded bool) error {
 	isFacts := false
 	for {
@@ -145,30 +143,63 @@ func (s *stream) failure() error {
 	return s.failed
 }
 
-// openStreams opens streams one after another at the speed of the ramp, and waits as long as Retry-After says.
+// openStreams opens streams at the speed of the ramp, and waits as long as Retry-After says. Several are opened
+// concurrently, because a stream begins with a reading of the store that started after its request.
 func (b *bench) openStreams(ctx context.Context, address string, n int) (all []*stream, refused int, err error) {
-	begin := time.Now()
-	for len(all) < n {
-		if len(all)%streamRamp == 0 {
+	const openers = 64
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("the streams take too long to open"))
+	defer cancel()
+	var (
+		mu    sync.Mutex
+		group sync.WaitGroup
+		next  int
+		begin = time.Now()
+	)
+	take := func() (i int, more bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if next == n || err != nil {
+			return 0, false
+		}
+		if next%(2*streamRamp) == 0 {
 			b.progress("reach: %d of %d streams", len(all), n)
-			if err := sleepUntil(ctx, begin.Add(time.Duration(len(all))*time.Second/streamRamp)); err != nil {
-				return all, refused, err
-			}
 		}
-		s, err := followStream(ctx, address, false)
-		if busy := (errBusy{}); errors.As(err, &busy) && refused < n {
-			refused++
-			if err := sleepUntil(ctx, time.Now().Add(max(busy.after, time.Second))); err != nil {
-				return all, refused, err
-			}
-			continue
-		}
-		if err != nil {
-			return all, refused, err
-		}
-		all = append(all, s)
+		next++
+		return next - 1, true
 	}
-	return all, refused, nil
+	for range openers {
+		group.Go(func() {
+			for i, more := take(); more; i, more = take() {
+				s, again, e := openStream(ctx, address, begin.Add(time.Duration(i)*time.Second/streamRamp))
+				mu.Lock()
+				refused += again
+				if e == nil {
+					all = append(all, s)
+				} else if err == nil {
+					err = e
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	return all, refused, err
+}
+
+// openStream opens a stream at an instant, and after each refusal with Retry-After once more.
+func openStream(ctx context.Context, address string, at time.Time) (s *stream, refused int, err error) {
+	for {
+		if err := sleepUntil(ctx, at); err != nil {
+			return nil, refused, err
+		}
+		s, err := followStream(address, false)
+		busy := errBusy{}
+		if !errors.As(err, &busy) {
+			return s, refused, err
+		}
+		refused++
+		at = time.Now().Add(max(busy.after, time.Second))
+	}
 }
 
 // reachStreamsPart measures what streams cost a replica.
