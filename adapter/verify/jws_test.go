@@ -505,7 +505,9 @@ func TestAnUnchangedKeySetIsNotSentAgain(t *testing.T) {
 		if _, err := v.Verify(t.Context(), k.token(nil)); err != nil {
 			t.Errorf("after a day of 304: %v", err)
 		}
-		requests := slices.DeleteFunc(s.sent(), func(r *http.Request) bool { return !strings.HasSuffix(r.URL.Path, "jwks.json") })
+		requests := slices.DeleteFunc(s.sent(), func(r *http.Request) bool {
+			return !strings.HasSuffix(r.URL.Path, "jwks.json")
+		})
 		if got := requests[len(requests)-1].Header.Get("If-None-Match"); got != `"1"` {
 			t.Errorf("If-None-Match is %q", got)
 		}

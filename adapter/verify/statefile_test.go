@@ -90,8 +90,8 @@ func sum(b []byte) []byte {
 	return append(b, s[:]...)
 }
 
-// Fail closed: a file that is not whole, not of this tenant, or not of this time is not used, and the stream begins from
-// zero. It is logged once.
+// Fail closed: a file that is not whole, not of this tenant, or not of this time is not used, and the stream begins
+// from zero. It is logged once.
 func TestAWrongStateFileIsNotUsed(t *testing.T) {
 	name := saveOne(t)
 	whole, err := os.ReadFile(name)
@@ -294,7 +294,7 @@ func TestAStateFileThatCannotBeWritten(t *testing.T) {
 		}
 	})
 	if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("the last state is gone: %v", err)
+		t.Errorf("the last state is lost: %v", err)
 	}
 }
 
