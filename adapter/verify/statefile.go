@@ -217,9 +217,7 @@ func (f *feed) load() {
 	f.tenant.Store(&h.Tenant)
 	f.keep = time.Duration(h.Keep) * time.Second
 	f.facts.replace(facts)
-	f.cursor.Store(h.Cursor)
-	close(f.news)
-	f.news = make(chan struct{})
+	f.cursor.Store(h.Cursor) // no binding waits for news: there is no view before the first fresh frame
 }
 
 func (f *feed) read(name string) (h stateHeader, facts *table, err error) {

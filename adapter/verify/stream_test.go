@@ -494,6 +494,17 @@ func TestAFreshFrameFromTheFutureIsRefused(t *testing.T) {
 			t.Error("the view is complete")
 		}
 	})
+	// Within what clocks may differ by, the view is complete as of now, and not of later.
+	inBubble(t, func(w *wire) {
+		w.send(helloFrame)
+		w.freshAt(10, time.Since(w.arrived)+8*time.Millisecond)
+		w.hold()
+	}, nil, func(t *testing.T, r *rig) {
+		synctest.Wait()
+		if at, ok := r.asOf(); !ok || at.After(time.Now()) {
+			t.Errorf("got complete %t as of %v after now", ok, time.Until(at))
+		}
+	})
 }
 
 // P1: a view does not get older by a new connection, and not newer than the facts.
@@ -680,6 +691,42 @@ func TestFramesWithoutNewsKeepNoStream(t *testing.T) {
 			})
 		})
 	}
+}
+
+// All facts over a slow network take longer than a stream may be silent.
+func TestASlowStartIsNotSilence(t *testing.T) {
+	inBubble(t, func(w *wire) {
+		w.status(http.StatusOK)
+		w.sleep(2 * time.Second)
+		w.send(helloFrame)
+		for n := range uint64(5) {
+			w.sleep(2 * time.Second)
+			w.facts(sessionsOf(numbered(n + 1)))
+		}
+		w.sleep(2 * time.Second)
+		w.beat(1)
+	}, nil, func(t *testing.T, r *rig) {
+		settle(20 * time.Second)
+		if r.s.count() != 1 || !r.complete() {
+			t.Errorf("got %d requests, complete %t, want one that made the view complete", r.s.count(), r.complete())
+		}
+	})
+}
+
+// A service that answers a long poll immediately must not get the next one without a pause.
+func TestLongPollsHaveAPause(t *testing.T) {
+	inBubble(t, func(w *wire) {
+		if w.r.Header.Get("Accept") == "text/event-stream" {
+			w.hold()
+			return
+		}
+		w.send(`[{"event":"hello","data":{"v":1,"tenant":"acme","keep":1200}},{"event":"fresh","id":"2","data":{"n":1,"e":0}}]`)
+	}, nil, func(t *testing.T, r *rig) {
+		settle(33 * time.Second)
+		if n := r.s.count(); n < 100 || n > 152 {
+			t.Errorf("got %d requests in 33 s, of them 30 s of long polls, want 5 a second", n)
+		}
+	})
 }
 
 // A service that ends each stream immediately, and asks for no delay, must not get requests without a pause.

@@ -213,6 +213,32 @@ func TestARevokedTokenIsRefused(t *testing.T) {
 	})
 }
 
+// A wide revocation covers tokens by the application, the user and the epoch that they name.
+func TestATokenThatAMarkCoversIsRefused(t *testing.T) {
+	key := testKeys()["ES256"]
+	for mark, want := range map[string]map[string]error{
+		`["orders",null,8,null]`:     {"as it is": verify.ErrRevoked, "another user": verify.ErrRevoked},
+		`[null,"user-1",8,null]`:     {"as it is": verify.ErrRevoked, "another application": verify.ErrRevoked},
+		`["orders","user-1",8,null]`: {"as it is": verify.ErrRevoked},
+		`[null,null,8,null]`: {
+			"as it is": verify.ErrRevoked, "another user": verify.ErrRevoked, "another application": verify.ErrRevoked,
+		},
+	} {
+		s := newService(key)
+		inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
+			s.tell(`"keep":1200,"m":[` + mark + `]`)
+			for name, change := range map[string]with{
+				"as it is": nil, "another user": {"sub": "user-2"}, "another application": {"applicationId": "invoices"},
+				"a later session": {"rve": 8},
+			} {
+				if _, err := v.Verify(t.Context(), key.token(change)); !errors.Is(err, want[name]) {
+					t.Errorf("%s, %s: got %v, want %v", mark, name, err, want[name])
+				}
+			}
+		})
+	}
+}
+
 // Cut off, a resource server accepts nothing after MaxAge, and a route can ask for less.
 func TestAStaleViewRefuses(t *testing.T) {
 	key := testKeys()["ES256"]
