@@ -152,9 +152,16 @@ func TestABindingEndsWithItsParentAndItsCaller(t *testing.T) {
 		if err := cause(child); !errors.Is(err, context.Canceled) || errors.Is(err, verify.ErrRevoked) {
 			t.Errorf("by the parent: got %v", err)
 		}
+		pass(time.Second)
+		if n := v.Bindings(); n != 0 {
+			t.Errorf("%d contexts are watched after the parent has ended, want 0", n)
+		}
 		own, stopOwn := v.Bind(t.Context(), k.token(nil))
 		stopOwn()
 		stopOwn()
+		if n := v.Bindings(); n != 0 {
+			t.Errorf("%d contexts are watched after the caller has stopped, want 0", n)
+		}
 		s.revoke(session)
 		if err := cause(own); !errors.Is(err, context.Canceled) || errors.Is(err, verify.ErrRevoked) {
 			t.Errorf("by the caller: got %v", err)

@@ -80,7 +80,7 @@ func TestABoundTokenIsAcceptedWithProofOfPossession(t *testing.T) {
 // RFC 9449, section 4.3: each of these would let somebody use a token that was stolen, or a proof that was.
 func TestAProofThatIsNotForThisRequestIsRefused(t *testing.T) {
 	k := testKeys()["EdDSA"]
-	holder, thief := newKey("", "ES256"), newKey("", "ES256")
+	holder, thief, rsaHolder := newKey("", "ES256"), newKey("", "ES256"), testKeys()["PS256"]
 	inBubble(t, newService(k), nil, func(t *testing.T, v *verify.Verifier) {
 		token := k.boundTo(holder)
 		proof := func(change with) string { return holder.proofOf(token, "GET", thingsURL, change) }
@@ -106,8 +106,10 @@ func TestAProofThatIsNotForThisRequestIsRefused(t *testing.T) {
 			"a private key":              {header(`"kty"`, `"d":"AAAA","kty"`)},
 			"a symmetric key": {fmt.Sprintf("%s.%s.%s",
 				encode([]byte(`{"typ":"dpop+jwt","alg":"HS256","jwk":{"kty":"oct","k":"AAAA"}}`)), encode([]byte("{}")), "AAAA")},
-			"alg none":                  {header("ES256", "none")},
-			"alg of another key":        {header("ES256", "EdDSA")},
+			"alg none":           {header("ES256", "none")},
+			"alg of another key": {header("ES256", "EdDSA")},
+			"a short Ed25519 key": {header(holder.jwk(false), `{"kty":"OKP","crv":"Ed25519","x":"AAAA"}`,
+				`"ES256"`, `"EdDSA"`)},
 			"crit":                      {header(`"typ"`, `"crit":["x"],"typ"`)},
 			"no jti":                    {proof(with{"jti": nil})},
 			"an empty jti":              {proof(with{"jti": ""})},
@@ -147,6 +149,15 @@ func TestAProofThatIsNotForThisRequestIsRefused(t *testing.T) {
 		}
 		if _, err := v.VerifyRequest(withProof("GET", "/things", token, proof(nil))); err != nil {
 			t.Errorf("a valid one: %v", err)
+		}
+		// A key that says its algorithm serves for no other one, although its thumbprint is the same.
+		rsaToken := k.boundTo(rsaHolder)
+		for alg, want := range map[string]error{"PS256": nil, "RS256": verify.ErrInvalid} {
+			h := strings.Replace(rsaHolder.proofHeader(), `"kty"`, fmt.Sprintf(`"alg":%q,"kty"`, alg), 1)
+			proof := rsaHolder.sign(h, rsaHolder.proofClaims(rsaToken, "GET", thingsURL, nil))
+			if _, err := v.VerifyRequest(withProof("GET", "/things", rsaToken, proof)); !errors.Is(err, want) {
+				t.Errorf("a key for %s: got %v, want %v", alg, err, want)
+			}
 		}
 	})
 }

@@ -40,7 +40,7 @@ type table struct {
 }
 
 // minute is an instant in minutes, modulo 2^16. The difference of two minutes is their age, as long as it is below 45
-// days; maximumKeep sees to that.
+// days; maximumKeep makes sure that it is.
 type minute uint16
 
 const maximumKeep = 30 * 24 * time.Hour
@@ -179,9 +179,9 @@ func minutes(keep time.Duration) minute {
 }
 
 // sessionSet is a set of ids, with open addressing and linear probing. A keyed hash, of a seed of this process, chooses
-// the slot where the search for an id begins; the ids themselves are compared. So nobody can choose ids that are slow
-// to find, no two ids are taken for each other, and a state file can hold the ids. (A table of 64-bit hashes has slots
-// of 10 bytes instead of 18. At the lower load that it can have then, it needs nearly the same memory.)
+// the slot where the search for an id begins; the ids themselves are compared. So a client cannot choose ids that are
+// slow to find, no two ids are taken for each other, and a state file can hold the ids. (A table of 64-bit hashes has
+// slots of 10 bytes instead of 18. At the lower load that it can have then, it needs nearly the same memory.)
 //
 // Each id is two words. The second one, most of which is random, marks a slot as taken, so it is stored last; a UUID's
 // is never zero.
@@ -309,7 +309,7 @@ func (m *mark) covers(s *subject) bool {
 }
 
 // join returns the mark that covers what m or other covers, of the same scope; other is received later. An exception is
-// from one revocation: the session that the later one spares is covered by the earlier one all the same. So the order
+// from one revocation: the session that the later one spares is still covered by the earlier one. So the order
 // in which marks arrive does not matter.
 func (m mark) join(other mark) mark {
 	later, earlier := m, other
@@ -361,8 +361,8 @@ func (m *mark) kind() kind {
 }
 
 // markSet is a set of marks, with at most one for each scope, in a table like that of sessionSet. The hash of a scope
-// stands beside its mark, so that a search reads the marks of other scopes only if all 64 bits are equal; the scopes are
-// compared all the same. A slot stays with its scope, and its mark is replaced when it is raised.
+// stands beside its mark, so that a search reads the marks of other scopes only if all 64 bits are equal; then it
+// compares the scopes. A slot stays with its scope, and its mark is replaced when it is raised.
 type markSet struct {
 	taken []atomic.Uint64 // the hashes of scopes; stored after the mark
 	marks []atomic.Pointer[mark]

@@ -250,7 +250,7 @@ func TestReadersSeeWhatWasAddedBeforeTheyBegan(t *testing.T) {
 		})
 	}
 	for i := range uint64(sessions) {
-		// Ten minutes after each 1 200 sessions, those of before are dropped. The marks are raised, so they stay.
+		// Ten minutes after each 1 200 sessions, the earlier ones are dropped. The marks are raised, so they stay.
 		now := minute(10 * (i / 4000))
 		if i%1200 == 0 && i > 0 {
 			for k := range i / 10 {

@@ -73,7 +73,7 @@ func newKeySet(c Config) *keySet {
 func (s *keySet) run(ctx context.Context) {
 	const firstRetry, lastRetry = time.Second, 30 * time.Second
 	retry := firstRetry
-	defer func() { s.ended(context.Cause(ctx)) }() // a verification that waits would wait in vain
+	defer func() { s.ended(context.Cause(ctx)) }() // a verification must not wait for a request that is not made
 	for {
 		set, err := s.read(ctx)
 		if ctx.Err() != nil {

@@ -200,6 +200,7 @@ func TestAHeaderDoesNotChooseHowItIsVerified(t *testing.T) {
 				`{"alg":"ALG","kid":"KID","typ":"at+jwt","crit":["exp"]}`, `{"alg":"ALG","kid":"KID","typ":"at+jwt","crit":[]}`,
 				`{"alg":"ALG","kid":"KID","kid":"KID","typ":"at+jwt"}`, `{"alg":"none","alg":"ALG","kid":"KID","typ":"at+jwt"}`,
 				`{"alg":"ALG","kid":"KID","typ":"at+jwt","\u006bid":"KID"}`, `{"ALG":"ALG","kid":"KID","typ":"at+jwt"}`,
+				`{"alg":"ALG","kid":"KID","typ":"at+jwt","x":"` + strings.Repeat("x", 4<<10) + `"}`,
 				`{"alg":"ALG","typ":"at+jwt"}`, `{"alg":"ALG","kid":"","typ":"at+jwt"}`, `{"alg":"ALG","kid":7,"typ":"at+jwt"}`,
 				`{"alg":"ALG","kid":"KID"}`, `{"alg":"ALG","kid":"KID","typ":"id+jwt"}`,
 				`{"alg":"ALG","kid":"KID","typ":"logout+jwt"}`,
@@ -425,7 +426,10 @@ func TestAnUnknownKeyIsAskedForOnce(t *testing.T) {
 func TestTheLastKeySetServesWhileTheEndpointIsDown(t *testing.T) {
 	k := testKeys()["ES256"]
 	for name, breakIt := range map[string]func(*service){
-		"an error":       func(s *service) { s.serveKeys(http.StatusInternalServerError, "") },
+		"an error": func(s *service) { s.serveKeys(http.StatusInternalServerError, "") },
+		"an error with a JWK Set": func(s *service) {
+			s.serveKeys(http.StatusInternalServerError, `{"keys":[`+newKey("other", "EdDSA").jwk(true)+`]}`)
+		},
 		"no JSON":        func(s *service) { s.serveKeys(http.StatusOK, "<html>") },
 		"no keys":        func(s *service) { s.serveKeys(http.StatusOK, `{"keys":[]}`) },
 		"no usable keys": func(s *service) { s.serveKeys(http.StatusOK, `{"keys":[{"kty":"oct","kid":"x","k":"AAAA"}]}`) },
@@ -505,7 +509,9 @@ func TestAnUnchangedKeySetIsNotSentAgain(t *testing.T) {
 		if _, err := v.Verify(t.Context(), k.token(nil)); err != nil {
 			t.Errorf("after a day of 304: %v", err)
 		}
-		requests := slices.DeleteFunc(s.sent(), func(r *http.Request) bool { return !strings.HasSuffix(r.URL.Path, "jwks.json") })
+		requests := slices.DeleteFunc(s.sent(), func(r *http.Request) bool {
+			return !strings.HasSuffix(r.URL.Path, "jwks.json")
+		})
 		if got := requests[len(requests)-1].Header.Get("If-None-Match"); got != `"1"` {
 			t.Errorf("If-None-Match is %q", got)
 		}
@@ -525,6 +531,9 @@ func TestAKeyThatCannotBeUsedIsIgnored(t *testing.T) {
 	}{
 		"for encryption":    {testKeys()["ES256"], strings.Replace(testKeys()["ES256"].jwk(true), `"sig"`, `"enc"`, 1)},
 		"for signing only":  {testKeys()["ES256"], named(testKeys()["ES256"], `,"key_ops":["sign"]`)},
+		"short Ed25519":     {testKeys()["EdDSA"], sized("EdDSA", `"x":"`, -4)},
+		"long Ed25519":      {testKeys()["EdDSA"], sized("EdDSA", `"x":"`, 4)},
+		"a zero before n":   {testKeys()["RS256"], sized("RS256", `"n":"`, 4)},
 		"for nothing":       {testKeys()["ES256"], named(testKeys()["ES256"], `,"key_ops":[]`)},
 		"private":           {testKeys()["EdDSA"], named(testKeys()["EdDSA"], `,"d":"AAAA"`)},
 		"twice a member":    {testKeys()["EdDSA"], named(testKeys()["EdDSA"], `,"kty":"OKP"`)},
@@ -561,6 +570,15 @@ func modulus(bits int) string {
 	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
 	odd := n.SetBit(n, 0, 1).Bytes()
 	return fmt.Sprintf(`{"kty":"RSA","e":"AQAB","n":%q,"kid":"key-RS256","alg":"RS256"}`, encode(odd))
+}
+
+// sized returns a public key whose member has three bytes more, zeros in front, or three bytes less.
+func sized(alg, member string, by int) string {
+	before, after, _ := strings.Cut(testKeys()[alg].jwk(true), member)
+	if by < 0 {
+		return before + member + after[-by:]
+	}
+	return before + member + strings.Repeat("A", by) + after
 }
 
 // mixed returns the public key of k with the y of another one.

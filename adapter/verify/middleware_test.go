@@ -137,6 +137,18 @@ func TestTheChallengeOffersWhatTheAPISupports(t *testing.T) {
 	})
 }
 
+// With RequestURL, as with PublicURL, the API takes proofs.
+func TestTheChallengeOffersDPoPWithARequestURL(t *testing.T) {
+	inBubble(t, newService(), func(c *verify.Config) {
+		c.PublicURL, c.RequestURL = "", func(*http.Request) string { return "https://api.example/things" }
+	}, func(t *testing.T, v *verify.Verifier) {
+		got := serve(protected(v), request()).Header.Values("WWW-Authenticate")
+		if len(got) != 2 || !strings.HasPrefix(got[1], "DPoP ") {
+			t.Errorf("got %q, want a challenge of DPoP beside that of Bearer", got)
+		}
+	})
+}
+
 // Without the middleware, a context has no token.
 func TestAContextWithoutToken(t *testing.T) {
 	if got, ok := verify.FromContext(t.Context()); ok || got != nil {

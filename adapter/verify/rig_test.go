@@ -239,8 +239,8 @@ func (s *service) endStreams() {
 	clear(s.streams)
 }
 
-// passKeys is pass for a test of the JWK Set: hours of a stream, which has a frame twice a second, take a minute of real
-// time. It returns with a view of this moment.
+// passKeys is pass for a test of the JWK Set: hours of a stream, which has a frame twice a second, take a minute of
+// real time. It returns with a view of this moment.
 func (s *service) passKeys(d time.Duration) {
 	const again = 15 * time.Second // the client tries again 8 to 12 s after a refusal
 	s.mu.Lock()

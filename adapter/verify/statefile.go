@@ -22,11 +22,12 @@ import (
 // cursor is read first, and only grows after its facts are in the table. It is
 //
 //	a line that names the format, a line of JSON (stateHeader),
-//	records: 's' with the id of a session and its age; 'm' and 'k' with the length of a JSON text, and it; 'e' at the end,
+//	records: 's' with the id of a session and its age; 'm' and 'k' with the length of a JSON text, and the text; 'e' at
+//	the end,
 //	the SHA-256 of all that.
 //
-// Sessions are stored with their ids, which the table has. With hashes, the file would have to hold their seed, and
-// whoever reads it could look for sessions that are taken for others. Ages are in minutes, rounded down: the time from
+// Sessions are stored with their ids, which the table has. With hashes, the file would have to hold their seed,
+// and its reader could look for sessions that are taken for others. Ages are in minutes, rounded down: the time from
 // the last save to the next start does not count, so no clock decides what is dropped, and facts stay longer than they
 // have to.
 const stateFormat = "refreshd revocations 1\n"
@@ -54,7 +55,7 @@ type stateKey struct {
 
 const (
 	maxStateText = 1 << 20
-	// An older file has no fact that still matters. It could be used all the same: no cursor is too old.
+	// An older file has no fact that still matters. It could still be used: no cursor is too old.
 	stateSlack = time.Minute
 )
 
@@ -94,7 +95,7 @@ func (f *feed) save() {
 
 func (f *feed) wallSeconds() int64 { return f.began.Round(0).Add(f.now().wall).Unix() }
 
-// writeFile replaces a file, or leaves it as it is. Nobody else can read it, also while it is written.
+// writeFile replaces a file, or leaves it unchanged. Other users cannot read it, also while it is written.
 func writeFile(name string, write func(io.Writer) error) (err error) {
 	temporary := name + ".tmp"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -195,8 +196,8 @@ func (t *table) write(w io.Writer, h stateHeader, now minute) (err error) {
 	return err
 }
 
-// load reads the state file into the table. After an error the table is empty, and the stream begins from zero. What it
-// reads makes no view complete: the first fresh frame does.
+// load reads the state file into the table. After an error the table is empty, and the stream begins from zero. A
+// file makes no view complete: the first fresh frame does.
 func (f *feed) load() {
 	f.saved.cursor = noCursor
 	if f.config.StateFile == "" {
@@ -216,9 +217,7 @@ func (f *feed) load() {
 	f.tenant.Store(&h.Tenant)
 	f.keep = time.Duration(h.Keep) * time.Second
 	f.facts.replace(facts)
-	f.cursor.Store(h.Cursor)
-	close(f.news)
-	f.news = make(chan struct{})
+	f.cursor.Store(h.Cursor) // no binding waits for news: there is no view before the first fresh frame
 }
 
 func (f *feed) read(name string) (h stateHeader, facts *table, err error) {
@@ -377,7 +376,7 @@ func (t *table) empty(sessions int) *table {
 	return n
 }
 
-// replace makes the facts of other, which t.empty returned and nobody uses any more, those of t.
+// replace makes the facts of other, which t.empty returned and no other goroutine uses, those of t.
 func (t *table) replace(other *table) {
 	t.sessions.Store(other.sessions.Load())
 	t.tenant.Store(other.tenant.Load())

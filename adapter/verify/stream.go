@@ -47,8 +47,8 @@ const (
 	// maxName bounds an id of an application, a user or a key: the service has at most 255 bytes.
 	maxName = 1 << 10
 
-	// clockStep is by how much the two clocks of this machine may differ in the length of a stream. Beyond that one of them
-	// was set, or the machine slept: a new stream starts with new readings of both.
+	// clockStep is by how much the two clocks of this machine may differ in the length of a stream. Beyond that one of
+	// them was set, or the machine slept: a new stream starts with new readings of both.
 	clockStep = time.Second
 )
 
@@ -84,7 +84,7 @@ func (f *freshness) age(now instant) time.Duration {
 type feed struct {
 	config Config
 	client *http.Client
-	own    *http.Transport // of client; nil if it is not ours
+	own    *http.Transport // of client; nil if it is of another type
 	keys   *keySet
 	facts  *table
 	began  time.Time
@@ -136,7 +136,7 @@ func streamClient(c *http.Client) (*http.Client, *http.Transport) {
 	transport = transport.Clone()
 	transport.Protocols = new(http.Protocols)
 	transport.Protocols.SetHTTP1(true)
-	// A transport that was used with HTTP/2 has "h2" in here, and its clone would offer it all the same.
+	// A transport that was used with HTTP/2 has "h2" in here, and its clone would still offer it.
 	if transport.TLSClientConfig == nil {
 		transport.TLSClientConfig = &tls.Config{}
 	}
@@ -689,7 +689,7 @@ func arrayFrames(body io.Reader) func() (frame, error) {
 	}
 }
 
-// data of frames. Members that are not listed are ignored, and so are events: a new kind of fact needs another v.
+// data of frames. Members and events that are not listed are ignored: a new kind of fact needs another v.
 type (
 	helloData struct {
 		V      int    `json:"v"`
@@ -783,8 +783,8 @@ func (c *connection) hello(h helloData) error {
 	return c.f.raiseKeep(h.Keep)
 }
 
-// raiseKeep needs the lock. What was dropped under a lower keep is of no use: a session that had ended by then has no
-// token of a longer lifetime that was set later.
+// raiseKeep needs the lock. A fact that was dropped under a lower keep is of no use: a session that had ended by then
+// has no token of a longer lifetime that was set later.
 func (f *feed) raiseKeep(seconds int64) error {
 	if seconds <= 0 || seconds > int64(maximumKeep/time.Second) {
 		return protocol("keep of %d s", seconds)
@@ -883,8 +883,7 @@ func decodeMark(data [4]json.RawMessage) (m mark, err error) {
 	return m, err
 }
 
-// fresh takes note of a frame `fresh`. Without proofs it is believed; else a proof must have claimed as much at most
-// 20 s before.
+// fresh takes note of a frame `fresh`. With RequireProof, a signed proof must have claimed as much at most 20 s before.
 func (c *connection) fresh(id string, d freshData) error {
 	cursor, err := strconv.ParseInt(id, 10, 64)
 	if err != nil || cursor < 0 {
@@ -900,7 +899,7 @@ func (c *connection) fresh(id string, d freshData) error {
 	if step := (now.wall - c.sent.wall) - (now.monotonic - c.sent.monotonic); step > clockStep || step < -clockStep {
 		return errClock
 	}
-	// Nobody has facts of what has yet to happen.
+	// There are no facts of what has yet to happen.
 	if elapsed := now.since(c.sent); c.last.e > elapsed+3*drift(elapsed)+10*time.Millisecond {
 		return protocol("fresh: e is %v, %v after the request", c.last.e, elapsed)
 	}
@@ -934,8 +933,9 @@ func (c *connection) publish() {
 	f.config.Metrics.Viewed(max(fresh.age(now), 0), int(f.facts.count.Load()))
 }
 
-// proof checks a signed claim. With the nonce of this connection nobody can have kept it from another one. Its times
-// are durations since the request, like those of `fresh`; iat is not read, because it is of the server's clock.
+// proof checks a signed claim. With the nonce of this connection it cannot be one that was kept from another
+// connection. Its times are durations since the request, like those of `fresh`; iat is not read, because it is of the
+// server's clock.
 func (c *connection) proof(ctx context.Context, jws string) error {
 	if c.nonce == "" {
 		return nil // it was not asked for

@@ -108,7 +108,7 @@ func (w *wire) status(code int) {
 	}
 }
 
-// send writes text as it is.
+// send writes text unchanged.
 func (w *wire) send(text string) {
 	w.status(http.StatusOK)
 	_, _ = io.WriteString(w, text)
@@ -298,7 +298,7 @@ func TestEventsOfAStream(t *testing.T) {
 	}
 }
 
-// An event that ends with CR is returned at once: its LF may come with the next one, half a second later.
+// An event that ends with CR is returned immediately: its LF may come with the next one, half a second later.
 func TestAnEventDoesNotWaitForTheNextOne(t *testing.T) {
 	reader, writer := io.Pipe()
 	next := streamFrames(reader)
@@ -482,8 +482,8 @@ func TestClockStepsAndPauses(t *testing.T) {
 }
 
 // A service whose clock was set does not matter, because no instant is in a frame. One that claims to know what has yet
-// to happen is not believed.
-func TestAFreshFrameFromTheFutureIsNotBelieved(t *testing.T) {
+// to happen is refused.
+func TestAFreshFrameFromTheFutureIsRefused(t *testing.T) {
 	inBubble(t, func(w *wire) {
 		w.send(helloFrame)
 		w.freshAt(10, time.Since(w.arrived)+time.Second)
@@ -492,6 +492,17 @@ func TestAFreshFrameFromTheFutureIsNotBelieved(t *testing.T) {
 		settle(time.Minute)
 		if r.complete() {
 			t.Error("the view is complete")
+		}
+	})
+	// Within what clocks may differ by, the view is complete as of now, and not of later.
+	inBubble(t, func(w *wire) {
+		w.send(helloFrame)
+		w.freshAt(10, time.Since(w.arrived)+8*time.Millisecond)
+		w.hold()
+	}, nil, func(t *testing.T, r *rig) {
+		synctest.Wait()
+		if at, ok := r.asOf(); !ok || at.After(time.Now()) {
+			t.Errorf("got complete %t as of %v after now", ok, time.Until(at))
 		}
 	})
 }
@@ -531,7 +542,7 @@ func TestANewConnectionKeepsANewerView(t *testing.T) {
 }
 
 // Fail closed: what is not understood makes no view complete, is logged once, and is not asked for without a pause.
-func TestAStreamThatIsNotUnderstoodIsNotBelieved(t *testing.T) {
+func TestAStreamThatIsNotUnderstoodMakesNoView(t *testing.T) {
 	id := text(numbered(1))
 	const fresh = "event: fresh\nid: 10\ndata: {\"n\":1,\"e\":0}\n\n"
 	facts := func(members string) string {
@@ -648,10 +659,13 @@ func TestASilentStreamIsLeft(t *testing.T) {
 // of a replica whose reads hang. The view would age until it is stale, although another replica has a newer one.
 func TestFramesWithoutNewsKeepNoStream(t *testing.T) {
 	for name, again := range map[string]func(*wire){
-		"comments":                   func(w *wire) { w.send(": ping\n\n") },
-		"events of a proxy":          func(w *wire) { w.send("event: ping\ndata: {}\n\n") },
-		"the same fresh frame":       func(w *wire) { w.freshAt(10, 0) },
-		"proofs nobody asked for":    func(w *wire) { w.n++; w.send(fmt.Sprintf("event: proof\ndata: {\"n\":%d}\n\n", w.n)) },
+		"comments":             func(w *wire) { w.send(": ping\n\n") },
+		"events of a proxy":    func(w *wire) { w.send("event: ping\ndata: {}\n\n") },
+		"the same fresh frame": func(w *wire) { w.freshAt(10, 0) },
+		"proofs that were not asked for": func(w *wire) {
+			w.n++
+			w.send(fmt.Sprintf("event: proof\ndata: {\"n\":%d}\n\n", w.n))
+		},
 		"a line that is never whole": func(w *wire) { w.send("d") },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -677,6 +691,42 @@ func TestFramesWithoutNewsKeepNoStream(t *testing.T) {
 			})
 		})
 	}
+}
+
+// All facts over a slow network take longer than a stream may be silent.
+func TestASlowStartIsNotSilence(t *testing.T) {
+	inBubble(t, func(w *wire) {
+		w.status(http.StatusOK)
+		w.sleep(2 * time.Second)
+		w.send(helloFrame)
+		for n := range uint64(5) {
+			w.sleep(2 * time.Second)
+			w.facts(sessionsOf(numbered(n + 1)))
+		}
+		w.sleep(2 * time.Second)
+		w.beat(1)
+	}, nil, func(t *testing.T, r *rig) {
+		settle(20 * time.Second)
+		if r.s.count() != 1 || !r.complete() {
+			t.Errorf("got %d requests, complete %t, want one that made the view complete", r.s.count(), r.complete())
+		}
+	})
+}
+
+// A service that answers a long poll immediately must not get the next one without a pause.
+func TestLongPollsHaveAPause(t *testing.T) {
+	inBubble(t, func(w *wire) {
+		if w.r.Header.Get("Accept") == "text/event-stream" {
+			w.hold()
+			return
+		}
+		w.send(`[{"event":"hello","data":{"v":1,"tenant":"acme","keep":1200}},{"event":"fresh","id":"2","data":{"n":1,"e":0}}]`)
+	}, nil, func(t *testing.T, r *rig) {
+		settle(33 * time.Second)
+		if n := r.s.count(); n < 100 || n > 152 {
+			t.Errorf("got %d requests in 33 s, of them 30 s of long polls, want 5 a second", n)
+		}
+	})
 }
 
 // A service that ends each stream immediately, and asks for no delay, must not get requests without a pause.
@@ -767,7 +817,7 @@ func TestABufferingProxyIsBypassed(t *testing.T) {
 }
 
 // A poll that is cut short makes nothing fresh, and neither does one without a fresh frame.
-func TestAnIncompletePollIsNotBelieved(t *testing.T) {
+func TestAnIncompletePollMakesNoView(t *testing.T) {
 	const hello = `[{"event":"hello","data":{"v":1,"tenant":"acme","keep":1200,"beat":500}}`
 	for name, body := range map[string]string{
 		"nothing": "", "no array": `{}`, "no fresh": hello + `]`, "no end": hello, "no JSON": hello + `,{`,
@@ -1129,7 +1179,7 @@ func TestAProofIsRequired(t *testing.T) {
 					t.Errorf("got a last proof %t, want %t", got, tc.want)
 				}
 				if !tc.want && r.cursor.Load() != noCursor {
-					t.Error("the cursor is one that nobody proved")
+					t.Error("the cursor has no proof")
 				}
 				first, second := r.s.request(0).URL.Query().Get("nonce"), ""
 				settle(30 * time.Second)
