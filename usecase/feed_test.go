@@ -25,6 +25,7 @@ type reach struct {
 	longest time.Duration
 	fail    map[string]error // by method
 	hang    map[string]bool  // by method: the call ends with its context
+	took    time.Duration    // by a reading, which shows what was stored when it began
 	calls   map[string]int
 	beats   map[string]time.Time // by reader
 	slow    time.Duration        // the time that a beat takes after it is stored
@@ -102,7 +103,9 @@ func (r *reach) Revoked(ctx context.Context, q port.FactQuery, each func(domain.
 		}
 	}
 	read := port.Reading{Head: r.head, Beat: r.beats[q.Reader]}
+	took := r.took
 	r.mu.Unlock()
+	time.Sleep(took)
 	err := r.call(ctx, "Revoked")
 	if err != nil {
 		found = found[:len(found)/2] // a reading that fails may have begun
@@ -304,6 +307,35 @@ func TestFeedGivesATenantsFacts(t *testing.T) {
 			t.Errorf("Next returned %s after the revocation, want at most %s", got, most)
 		}
 	})
+}
+
+// A revocation is known within a second also while the store is slow, and its readings take at most a tenth of the time
+// until they take 80 ms: they must not make it slower.
+func TestFeedGivesAFactWithinASecondAlsoIfReadingsAreSlow(t *testing.T) {
+	for _, took := range []time.Duration{0, 30 * time.Millisecond, 80 * time.Millisecond, 200 * time.Millisecond} {
+		feed(t, func(t *testing.T, f *feeding) {
+			s := follow(t, f, "acme", 0)
+			next(t, s, 0)
+			f.store.mu.Lock()
+			f.store.took = took
+			f.store.mu.Unlock()
+			before, began := f.store.count("Revoked"), time.Now()
+			for n := range 40 { // at as many phases of the readings
+				time.Sleep(time.Duration(n) * 26 * time.Millisecond) // of the bubble's
+				f.store.revoke(sessionFact("acme", n+1))
+				revoked := time.Now()
+				for !slices.Contains(sessions(next(t, s, 10*time.Second)), n+1) {
+				}
+				if late := time.Since(revoked); late > time.Second {
+					t.Fatalf("readings of %s: a fact came %s after its revocation", took, late)
+				}
+			}
+			readings := time.Duration(f.store.count("Revoked") - before)
+			if share := readings * took; took <= 80*time.Millisecond && share > time.Since(began)/10+2*took {
+				t.Errorf("readings of %s took %s of %s, more than a tenth", took, share, time.Since(began))
+			}
+		})
+	}
 }
 
 // A replica without its store must refuse streams and end the open ones, so that clients go to another.

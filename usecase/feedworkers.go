@@ -13,11 +13,13 @@ import (
 )
 
 const (
-	// feedReadInterval is the time from the start of one reading to that of the next, and feedSlowInterval that after
-	// a reading that took longer than feedSlowRead: the store has other work.
+	// feedReadInterval is the time from the start of one reading to that of the next. After a slow one it is longer,
+	// because the store has other work: feedReadShare times what the reading took, up to feedSlowInterval. That leaves
+	// 200 ms of a second for the reading that finds a fact. One long interval for all that are slow was rejected: a
+	// pause of the scheduler would delay the facts as an overload does.
 	feedReadInterval = 100 * time.Millisecond
-	feedSlowInterval = time.Second
-	feedSlowRead     = 25 * time.Millisecond
+	feedReadShare    = 10
+	feedSlowInterval = 800 * time.Millisecond
 	// feedCheckInterval is how often a reading begins below the head, to count what the others have missed.
 	feedCheckInterval = time.Minute
 	feedSweepInterval = 10 * time.Second
@@ -68,11 +70,8 @@ func (f *Feed) RunReader(ctx context.Context) error {
 			swept = f.Clock()
 			f.sweep(swept)
 		}
-		interval, took := feedReadInterval, f.Clock().Sub(began)
-		if took > feedSlowRead {
-			interval = feedSlowInterval
-		}
-		sleep(ctx, interval-took)
+		took := f.Clock().Sub(began)
+		sleep(ctx, min(max(feedReadInterval, feedReadShare*took), feedSlowInterval)-took)
 	}
 	return nil
 }

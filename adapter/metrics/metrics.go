@@ -309,7 +309,7 @@ func (m *Metrics) Feed(read func() Feed) {
 	}, func(f Feed) float64 { return float64(f.Facts) })
 	add(prometheus.GaugeOpts{
 		Name: "refreshd_feed_read_seconds",
-		Help: "Duration of the last read of revocations. Above 0.025 they are read once a second.",
+		Help: "Duration of the last read of revocations. Above 0.01 they are read less than ten times a second.",
 	}, func(f Feed) float64 { return f.LastRead.Seconds() })
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "refreshd_feed_repaired_total",
