@@ -320,6 +320,7 @@ func (f *feed) follow(ctx context.Context) {
 	var streamAt time.Duration // when a stream is tried again, by the monotonic clock
 	for ctx.Err() == nil {
 		c := f.newConnection(polling)
+		c.works = func(now instant) { run.ended(f.config.Log, now) }
 		err := c.do(ctx)
 		if ctx.Err() != nil {
 			return
@@ -439,8 +440,9 @@ type connection struct {
 	last     *claim
 	proven   time.Duration // e of the last valid proof
 	hasProof bool
-	complete bool // the view was complete as of this connection
-	news     bool // the last frame had facts, or its e was later
+	complete bool          // the view was complete as of this connection
+	works    func(instant) // is called when the connection has lasted, which may be long before it ends; may be nil
+	news     bool          // the last frame had facts, or its e was later
 
 	// For the timer that ends a silence.
 	frames  atomic.Int64
@@ -550,6 +552,10 @@ func (c *connection) do(ctx context.Context) error {
 			since = time.Now()
 		}
 		watch.Reset(silence - time.Since(since))
+		if now := c.f.now(); c.works != nil && c.lasted(now, io.EOF) {
+			c.works(now)
+			c.works = nil
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -918,6 +919,27 @@ func TestReconnecting(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An operator learns when an outage is over, and not when the stream after it ends: that may be ten minutes later.
+func TestTheEndOfAnOutageIsLoggedWhileTheStreamGoesOn(t *testing.T) {
+	var requests atomic.Int64
+	inBubble(t, func(w *wire) {
+		if requests.Add(1) == 1 {
+			w.status(502)
+			return
+		}
+		w.send(helloFrame)
+		for range 600 {
+			w.fresh(2)
+			w.sleep(500 * time.Millisecond)
+		}
+	}, nil, func(t *testing.T, r *rig) {
+		settle(10 * time.Second)
+		if n, log := r.s.count(), r.logged(t); n != 2 || !strings.Contains(log, "works again") {
+			t.Errorf("the second of %d streams has lasted for ten seconds, and the log has %s", n, log)
+		}
+	})
 }
 
 // An outage is two lines, however long it lasts, and its attempts get rarer up to a bound.
