@@ -290,8 +290,10 @@ type statusError struct {
 
 func (e *statusError) Error() string {
 	switch e.code {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+	case http.StatusUnauthorized, http.StatusForbidden:
 		return e.status + ": the API key needs the permission GET on /revocations of this tenant"
+	case http.StatusNotFound: // refreshd has 401 for a tenant that it does not know
+		return e.status + ": there is no revocation stream at this URL: set the tenant's issuer, or FeedURL"
 	}
 	return e.status
 }

@@ -873,9 +873,9 @@ func TestReconnecting(t *testing.T) {
 			w.header.Set("Retry-After", "1")
 			w.status(429)
 		}, time.Second, 1300 * time.Millisecond, "interrupted", true},
-		{"401", func(w *wire) { w.status(401) }, 8 * time.Second, 12 * time.Second, "refused", true},
+		{"401", func(w *wire) { w.status(401) }, 8 * time.Second, 12 * time.Second, "GET on /revocations", true},
 		{"403", func(w *wire) { w.status(403) }, 8 * time.Second, 12 * time.Second, "refused", true},
-		{"404", func(w *wire) { w.status(404) }, 8 * time.Second, 12 * time.Second, "refused", true},
+		{"404", func(w *wire) { w.status(404) }, 8 * time.Second, 12 * time.Second, "or FeedURL", true},
 		{"a redirect", func(w *wire) {
 			w.header.Set("Location", "https://elsewhere.example/")
 			w.status(302)
