@@ -7,8 +7,8 @@ import (
 )
 
 // Signer signs and verifies access tokens: JWTs in compact form (RFC 7519), with `typ`, `alg` and `kid` in the header.
-// It also signs proofs of views, which no method here verifies. It is safe for concurrent use. Errors other than the named
-// sentinels are operational.
+// It also signs proofs of views, which no method here verifies. It is safe for concurrent use. Errors other than the
+// named sentinels are operational.
 type Signer interface {
 	// NewKey makes a private key for the algorithm, in PKCS #8, DER. An RSA key has 2048 bits.
 	NewKey(a domain.Algorithm) (domain.Secret, error)

@@ -47,9 +47,9 @@ var ErrBlind = fmt.Errorf("%w: the revocations have not been read for %s", domai
 // # Completeness
 //
 // A view that is complete as of an instant contains every fact of its tenant whose revocation returned before it, as
-// far as the fact still matters. That instant is the start of the last successful reading, or the start of the confirmed
-// beat that the reading shows if that is earlier: only a server that was the primary then could confirm it. It is never
-// one of a call that failed or was cut short.
+// far as the fact still matters. That instant is the start of the last successful reading, or the start of the
+// confirmed beat that the reading shows if that is earlier: only a server that was the primary then could confirm it.
+// It is never one of a call that failed or was cut short.
 //
 // A connection may lead to a server that was replaced, while another one leads to the new server. So a reading succeeds
 // only if it shows the last beat that was confirmed before it, or a later one. A reading that does not adds facts, as
@@ -410,9 +410,9 @@ func (s *signal) wake() {
 	}
 }
 
-// note reports a task that fails for the first time since it worked, or works again. After an error, readings begin below
-// the head: the store may have failed over. They do so until one shows a beat of later, because those before may have
-// been served by the former server, with stamps that only it has.
+// note reports a task that fails for the first time since it worked, or works again. After an error, readings begin
+// below the head: the store may have failed over. They do so until one shows a later beat, because earlier ones may
+// have been served by the former server, with stamps that only it has.
 func (f *Feed) note(task FeedTask, err error) {
 	f.mu.Lock()
 	was := f.failing[task]

@@ -369,8 +369,8 @@ func TestFeedThatIsBlindSaysSo(t *testing.T) {
 	}
 }
 
-// Behind a name or a pooler, the connection that reads may lead to a server that was cut off and replaced, while beats go
-// to the new one. What the new one has stored is missing in such a reading, however recent the beat is.
+// Behind a name or a pooler, the connection that reads may lead to a server that was cut off and replaced, while beats
+// go to the new one. The facts that only the new one has are missing in such a reading, however recent the beat is.
 func TestFeedDoesNotCountAReadingOfAServerThatWasReplaced(t *testing.T) {
 	feed(t, func(t *testing.T, f *feeding) {
 		s := follow(t, f, "acme", 0)

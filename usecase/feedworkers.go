@@ -91,8 +91,8 @@ func (f *Feed) asleep() <-chan struct{} {
 	return f.demanded.wait()
 }
 
-// unconfirmed returns nil if a beat was confirmed since the workers woke. Otherwise no reading can succeed, and it returns
-// a channel that is closed when a beat ends.
+// unconfirmed returns nil if a beat was confirmed since the workers woke. Otherwise no reading can succeed, and it
+// returns a channel that is closed when a beat ends.
 func (f *Feed) unconfirmed() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -421,8 +421,8 @@ func (f *Feed) stamp(ctx context.Context, now time.Time) bool {
 }
 
 // errReplaced reports a reading that does not show what a beat has stored before.
-var errReplaced = errors.New("the reading does not show the last beat that was confirmed: it may have been served by a " +
-	"server that another one has replaced, or somebody has deleted the row of feed_readers")
+var errReplaced = errors.New("the reading does not show the last beat that was confirmed: it may have been served " +
+	"by a server that another one has replaced, or the row of the table feed_readers was deleted")
 
 // beat is a beat that the store has confirmed.
 type beat struct {
