@@ -127,6 +127,7 @@ func copySQLiteRows(ctx context.Context, path, of string, n int) (err error) {
 	if err != nil {
 		return err
 	}
+	defer insert.Close()
 	id, ok := domain.ParseID(of)
 	if !ok {
 		return fmt.Errorf("malformed id %q", of)
