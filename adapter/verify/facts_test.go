@@ -464,10 +464,11 @@ func TestACheckAllocatesNothing(t *testing.T) {
 // A session needs at most 32 bytes, whatever their number is, and twice that while the table is rebuilt.
 func TestMemoryOfASession(t *testing.T) {
 	const each = 18 // bytes of a slot
+	const many = 300_000
 	facts := newTable(1 << 22)
 	r := rand.New(rand.NewPCG(6, 6))
 	worst := 0.0
-	for n := 1; n <= 1_300_000; n++ {
+	for n := 1; n <= many; n++ {
 		if _, err := facts.addSession(randomID(r), 0); err != nil {
 			t.Fatal(err)
 		}
@@ -481,11 +482,11 @@ func TestMemoryOfASession(t *testing.T) {
 		t.Errorf("got %.1f bytes a session, want at most 32", worst)
 	}
 	before := heap()
-	rebuilt := facts.sessions.Load().rebuilt(1_300_000, func(minute) bool { return true })
-	got := float64(heap()-before) / 1_300_000
+	rebuilt := facts.sessions.Load().rebuilt(many, func(minute) bool { return true })
+	got := float64(heap()-before) / many
 	runtime.KeepAlive(rebuilt)
 	runtime.KeepAlive(facts)
-	t.Logf("a second table of 1 300 000 sessions: %.1f bytes a session on the heap", got)
+	t.Logf("a second table of %d sessions: %.1f bytes a session on the heap", many, got)
 	if got > 32 {
 		t.Errorf("got %.1f bytes a session on the heap, want at most 32", got)
 	}

@@ -15,6 +15,7 @@ import (
 // or opened for it.
 func TestClientsThatHangUpCostNoDatabaseConnection(t *testing.T) {
 	const connections, sockets, each = 4, 4, 200
+	const stamping = 1 // connection of the feed: without streams it only stamps
 	d := newDatabase(t, postgreSQL).migrated(t)
 	v := start(t, d, settings{env: []string{fmt.Sprint("REFRESHD_DATABASE_MAX_CONNECTIONS=", connections)}})
 	db := d.open(t)
@@ -67,7 +68,7 @@ func TestClientsThatHangUpCostNoDatabaseConnection(t *testing.T) {
 	}
 	v.await("the pool is full", func() bool {
 		flood(10, false)
-		return len(processes()) == connections
+		return len(processes()) == connections+stamping
 	})
 	before := processes()
 	flood(each, true)
