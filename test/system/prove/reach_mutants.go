@@ -87,17 +87,21 @@ var reachMutants = []mutant{
 		name: "halves-apart", says: "facts with and without a position are read in two statements",
 		breaks: soundness, part: "health",
 		changes: []change{
-			{storeReach, "		err := queryRows(raw(db, revoked, max(0, int64(after))), func(rows *sql.Rows) error {\n",
-				"		read := func(rows *sql.Rows) error {\n"},
+			{storeReach, "		err := queryRows(statement, func(rows *sql.Rows) error {\n",
+				"		_ = statement\n		scan := func(rows *sql.Rows) error {\n"},
 			{storeReach, "			each(f)\n			return nil\n		})\n		if err == nil && !found {\n", `			each(f)
 			return nil
 		}
-		without := strings.NewReplacer(unstampedToken, "1 = 0", unstampedMark, "1 = 0").Replace(revoked)
-		err := queryRows(raw(db, without, max(0, int64(after))), read)
+		text, args := revokedAndBeat, []any{after, q.Reader}
+		if s.engine.checkServer == nil {
+			text, args = revoked, args[:1]
+		}
+		without := strings.NewReplacer(unstampedToken, "1 = 0", unstampedMark, "1 = 0").Replace(text)
+		err := queryRows(raw(db, without, args...), scan)
 		if err == nil {
 			time.Sleep(50 * time.Millisecond)
-			with := strings.ReplaceAll(revoked, "feed > $1", "feed > $1 AND 1 = 0")
-			err = queryRows(raw(db, with, max(0, int64(after))), read)
+			with := strings.ReplaceAll(text, "feed > $1", "feed > $1 AND 1 = 0")
+			err = queryRows(raw(db, with, args...), scan)
 		}
 		if err == nil && !found {
 `},
@@ -108,9 +112,8 @@ var reachMutants = []mutant{
 		name: "instants-after", says: "a view is complete as of the end of its reading, not of its start",
 		breaks: soundness, part: "slow",
 		changes: []change{
-			{feedWorkers, "f.isRewound = head, r.began, f.Clock(), true, false",
-				"f.isRewound = head, f.Clock(), f.Clock(), true, false"},
-			{feedWorkers, "f.beatAt, f.beatOK = began, f.Clock()", "f.beatAt, f.beatOK = f.Clock(), f.Clock()"},
+			{feedWorkers, "	f.completeAsOf = r.began\n	if r.beat.began.Before(r.began) {\n",
+				"	f.completeAsOf = f.Clock()\n	if false {\n"},
 		},
 	},
 	{
@@ -120,11 +123,11 @@ var reachMutants = []mutant{
 	if err != nil {
 		f.mu.Lock()
 		if f.isRead {
-			f.readAt, f.readOK = began, f.Clock()
+			f.completeAsOf, f.readOK = began, f.Clock()
 		}
 		f.mu.Unlock()
 `},
-			{feedWorkers, "	f.note(FeedBeat, err)\n	if err != nil {\n		return\n	}\n", "	f.note(FeedBeat, err)\n"},
+			{feedWorkers, "	if err == nil {\n		f.beats = append(", "	if true {\n		f.beats = append("},
 		},
 	},
 	{
@@ -233,8 +236,11 @@ var reachMutants = []mutant{
 	{
 		name: "no-beat", says: "a view is fresh without a write that the standby has confirmed", breaks: soundness,
 		part: "failover",
-		changes: []change{{feedWorkers, "	err := f.Store.Beat(within, f.Reader, began.UTC().Truncate(time.Microsecond))\n",
-			"	_ = within\n	err := error(nil)\n"}},
+		changes: []change{
+			{feedWorkers, "	err := f.Store.Beat(within, f.Reader, stored)\n", "	_ = within\n	err := error(nil)\n"},
+			{feedWorkers, "		r.beat, err = f.confirmed(ctx, read.Beat)\n",
+				"		r.beat = beat{read.Beat, r.began, f.Clock()}\n"},
+		},
 	},
 	{
 		name: "by-age", says: "what a service whose clock is behind has revoked counts as old, and is not read",
