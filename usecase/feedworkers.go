@@ -398,11 +398,11 @@ func (f *Feed) isAwake() (woken <-chan struct{}, is bool) {
 // StampAll gives each fact of a store its position, as RunStamper does, until there is no more to stamp.
 func StampAll(ctx context.Context, s port.Reach, clock Clock) error {
 	for {
-		n, err := s.Stamp(ctx, clock().UTC().Truncate(time.Microsecond), feedStampLimit)
+		more, err := stampSome(ctx, s, clock())
 		if err != nil {
 			return wrap("give the revocations their positions", err)
 		}
-		if n < feedStampLimit {
+		if !more {
 			return nil
 		}
 	}
@@ -412,12 +412,18 @@ func StampAll(ctx context.Context, s port.Reach, clock Clock) error {
 func (f *Feed) stamp(ctx context.Context, now time.Time) bool {
 	within, cancel := context.WithTimeout(ctx, feedStampTimeout)
 	defer cancel()
-	n, err := f.Store.Stamp(within, now.UTC().Truncate(time.Microsecond), feedStampLimit)
+	more, err := stampSome(within, f.Store, now)
 	if ctx.Err() != nil {
 		return false
 	}
 	f.note(FeedStamp, err)
-	return err == nil && n >= feedStampLimit
+	return more
+}
+
+// stampSome gives some facts their positions. more reports whether there may be others; it is false with an error.
+func stampSome(ctx context.Context, s port.Reach, now time.Time) (more bool, err error) {
+	n, err := s.Stamp(ctx, now.UTC().Truncate(time.Microsecond), feedStampLimit)
+	return err == nil && n >= feedStampLimit, err
 }
 
 // errReplaced reports a reading that does not show what a beat has stored before.
