@@ -15,3 +15,12 @@ type ViewProof struct {
 
 // ViewProofType is the `typ` of a proof. It is none of the AccessTokenTypes.
 const ViewProofType = "rvp+jwt"
+
+// FloorMilliseconds returns d in whole milliseconds, rounded down also below zero: no view may seem newer than it is.
+func FloorMilliseconds(d time.Duration) time.Duration {
+	whole := d.Truncate(time.Millisecond)
+	if whole > d {
+		whole -= time.Millisecond
+	}
+	return whole
+}

@@ -46,7 +46,7 @@ func (p *Prove) Do(
 		return "", err
 	}
 	jws, err := p.Signer.SignProof(ctx, key, domain.ViewProof{
-		Issuer: by.issuer, Nonce: nonce, Cursor: cursor, CompleteAfter: roundDown(completeAfter),
+		Issuer: by.issuer, Nonce: nonce, Cursor: cursor, CompleteAfter: domain.FloorMilliseconds(completeAfter),
 		IssuedAt: now.Truncate(time.Second),
 	})
 	if err != nil {
@@ -72,13 +72,4 @@ func (p *Prove) prover(ctx context.Context, tenantID string, now time.Time) (pro
 	by := prover{now, domain.Issuer(p.PublicURL, tenantID, policy.Issuer), policy.Algorithm}
 	p.known.Store(tenantID, by)
 	return by, nil
-}
-
-// roundDown returns d in whole milliseconds, rounded down also below zero: no view may seem newer than it is.
-func roundDown(d time.Duration) time.Duration {
-	whole := d.Truncate(time.Millisecond)
-	if whole > d {
-		whole -= time.Millisecond
-	}
-	return whole
 }

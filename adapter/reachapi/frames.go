@@ -141,7 +141,7 @@ func (f *frames) facts(keep time.Duration, encoded []byte) {
 func (f *frames) fresh(cursor domain.Position, age time.Duration) {
 	f.openWithID("fresh", strconv.FormatInt(int64(cursor), 10))
 	f.number()
-	f.buf = strconv.AppendInt(append(f.buf, `,"e":`...), milliseconds(age), 10)
+	f.buf = strconv.AppendInt(append(f.buf, `,"e":`...), domain.FloorMilliseconds(age).Milliseconds(), 10)
 	f.buf = append(f.buf, '}')
 	f.close()
 }
@@ -164,12 +164,3 @@ func (f *frames) bye(after time.Duration) {
 
 // seconds rounds up: a client must not forget a fact too early.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
-
-// milliseconds rounds down, also below zero: a view must not seem newer than it is.
-func milliseconds(d time.Duration) int64 {
-	ms := d.Milliseconds()
-	if d < time.Duration(ms)*time.Millisecond {
-		ms--
-	}
-	return ms
-}
