@@ -249,7 +249,7 @@ func TestABlindReplicaEndsAndRefusesStreams(t *testing.T) {
 	})
 }
 
-// A client that has disconnected is no failure.
+// A client that disconnects is not a failure.
 func TestAStreamEndsWithItsClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)

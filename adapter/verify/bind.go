@@ -32,7 +32,8 @@ func newBindings() *bindings { return &bindings{all: map[*binding]struct{}{}} }
 // Behind [Verifier.Middleware], with the request's context and its token, Bind does not verify the signature again, and
 // it accepts a token that the request proved possession of.
 //
-// A binding is no goroutine and no timer: one goroutine compares all of them with the view when facts arrive, and twice
+// A binding has neither a goroutine nor a timer.
+// One goroutine compares all of them with the view when facts arrive, and twice
 // a second. A binding takes about 1 KB with its Token.
 func (v *Verifier) Bind(ctx context.Context, token string) (context.Context, context.CancelFunc) {
 	t, err := v.forBinding(ctx, token)

@@ -218,7 +218,7 @@ func newReplays(most int) *replays {
 	return &replays{max: most, sets: map[int64]map[[16]byte]struct{}{}}
 }
 
-// use counts p as used. It is the last check of a request: what is not accepted takes no room. If there is no room, the
+// use counts p as used. It is the last check of a request: a refused request takes no room. If there is no room, the
 // request is refused: the memory of others must not be given up for it.
 func (s *replays) use(p proof, now time.Time) error {
 	s.mu.Lock()
