@@ -20,12 +20,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
-const (
-	transactionMode = "pool_mode = transaction"
-	passOver        = "ignore_startup_parameters = default_transaction_isolation, lock_timeout, statement_timeout, " +
-		"idle_in_transaction_session_timeout, plan_cache_mode, enable_seqscan, enable_bitmapscan, enable_hashjoin, " +
-		"enable_mergejoin, jit"
-)
+const transactionMode = "pool_mode = transaction"
 
 // behind returns d through a PgBouncer with these settings. Options are added to its DSN.
 func behind(tb testing.TB, dsn, options string, settings ...string) domain.Secret {
@@ -59,7 +54,7 @@ func TestConformanceBehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	dsn := postgres.NewDatabase(t)
 	db := asRole(t, dsn)
-	pooled := behind(t, dsn, "default_query_exec_mode=exec", transactionMode, passOver)
+	pooled := behind(t, dsn, "default_query_exec_mode=exec", transactionMode, postgres.PassOver)
 	open := func() *gormstore.Store {
 		return must(gormstore.OpenPostgres(t.Context(), pooled, gormstore.Options{}))(t)
 	}
@@ -94,14 +89,15 @@ func TestAPoolerThatDoesNotFitIsRefusedByTheNameOfItsSetting(t *testing.T) {
 		want     []string
 	}{
 		"prepared statements in transaction mode": {
-			"", []string{transactionMode, passOver}, true, []string{"default_query_exec_mode=exec", "REFRESHD_DATABASE_URL"},
+			"", []string{transactionMode, postgres.PassOver}, true,
+			[]string{"default_query_exec_mode=exec", "REFRESHD_DATABASE_URL"},
 		},
 		"settings that PgBouncer refuses": {
 			"default_query_exec_mode=exec", []string{transactionMode}, true,
-			[]string{"ignore_startup_parameters", "pgbouncer.ini", passOver, "ALTER ROLE"},
+			[]string{"ignore_startup_parameters", "pgbouncer.ini", postgres.PassOver, "ALTER ROLE"},
 		},
 		"settings that are missing": {
-			"default_query_exec_mode=exec", []string{transactionMode, passOver}, false,
+			"default_query_exec_mode=exec", []string{transactionMode, postgres.PassOver}, false,
 			[]string{"lock_timeout", "ALTER ROLE", "'1s'", "RECONNECT"},
 		},
 	} {
@@ -129,7 +125,8 @@ func TestAPoolerThatDoesNotFitIsRefusedByTheNameOfItsSetting(t *testing.T) {
 func TestAPoolerInSessionModeTakesPreparedStatements(t *testing.T) {
 	dsn := postgres.NewDatabase(t)
 	asRole(t, dsn)
-	s, err := gormstore.OpenPostgres(t.Context(), behind(t, dsn, "", "pool_mode = session", passOver), gormstore.Options{})
+	s, err := gormstore.OpenPostgres(t.Context(), behind(t, dsn, "", "pool_mode = session", postgres.PassOver),
+		gormstore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +145,7 @@ func TestAPoolerInSessionModeTakesPreparedStatements(t *testing.T) {
 func TestPreparedStatementsThatGetLostMakeTheServiceNotReady(t *testing.T) {
 	dsn := postgres.NewDatabase(t)
 	asRole(t, dsn)
-	pooled := behind(t, dsn, "", transactionMode, passOver, "server_round_robin = 1")
+	pooled := behind(t, dsn, "", transactionMode, postgres.PassOver, "server_round_robin = 1")
 	direct := must(gormstore.OpenPostgres(t.Context(), domain.NewSecret(dsn), gormstore.Options{}))(t)
 	defer direct.Close()
 	if err := direct.Migrate(t.Context(), nil); err != nil {
@@ -205,8 +202,8 @@ func TestSettingsBehindAPoolerMayBeStricterAndNotLooser(t *testing.T) {
 // An administrator pastes what OPERATING.md has for PgBouncer: what our statements are written for, and nothing else.
 func TestTheDocumentHasTheSettingsOfASessionForAPooler(t *testing.T) {
 	document := string(must(os.ReadFile("../../OPERATING.md"))(t))
-	if !strings.Contains(document, passOver+"\n") {
-		t.Errorf("OPERATING.md does not have %q", passOver)
+	if !strings.Contains(document, postgres.PassOver+"\n") {
+		t.Errorf("OPERATING.md does not have %q", postgres.PassOver)
 	}
 	setting := regexp.MustCompile(`(?m)^ *ALTER ROLE refreshd SET ([a-z_]+) = '?([^';]+)'?;$`)
 	got := map[string]string{}

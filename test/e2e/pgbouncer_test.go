@@ -10,12 +10,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
-const (
-	transactionMode = "pool_mode = transaction"
-	passOver        = "ignore_startup_parameters = default_transaction_isolation, lock_timeout, statement_timeout, " +
-		"idle_in_transaction_session_timeout, plan_cache_mode, enable_seqscan, enable_bitmapscan, enable_hashjoin, " +
-		"enable_mergejoin, jit"
-)
+const transactionMode = "pool_mode = transaction"
 
 // behindPgBouncer returns d through a PgBouncer with these settings, and with options added to its URL.
 func (d database) behindPgBouncer(t *testing.T, options string, settings ...string) database {
@@ -35,11 +30,7 @@ func (d database) forPooler(t *testing.T) database {
 	t.Helper()
 	db := d.open(t)
 	name := queryText(t, db, `SELECT current_database()`)
-	for _, setting := range []string{
-		"default_transaction_isolation = 'read committed'", "lock_timeout = '1s'", "statement_timeout = '10s'",
-		"idle_in_transaction_session_timeout = '10s'", "plan_cache_mode = 'force_generic_plan'", "enable_seqscan = 'off'",
-		"enable_bitmapscan = 'off'", "enable_hashjoin = 'off'", "enable_mergejoin = 'off'", "jit = 'off'",
-	} {
+	for _, setting := range postgres.NotPassedOn {
 		execute(t, db, `ALTER DATABASE `+name+` SET `+setting)
 	}
 	return d
@@ -50,7 +41,8 @@ func (d database) forPooler(t *testing.T) database {
 func TestTheLoadPassesBehindPgBouncer(t *testing.T) {
 	const users, connections = 24, 6
 	direct := newDatabase(t, postgreSQL).migrated(t).forPooler(t)
-	d := direct.behindPgBouncer(t, "&default_query_exec_mode=exec", transactionMode, passOver, "default_pool_size = 6")
+	d := direct.behindPgBouncer(t, "&default_query_exec_mode=exec", transactionMode, postgres.PassOver,
+		"default_pool_size = 6")
 	one, two := start(t, d, settings{}), start(t, d, settings{})
 	crowd, l, stop := one.crowd(t, users)
 	defer stop()
@@ -92,10 +84,10 @@ func TestAPgBouncerThatDoesNotFitIsRefusedAtTheStart(t *testing.T) {
 		want     []string
 	}{
 		"prepared statements": {
-			"", []string{transactionMode, passOver}, []string{"default_query_exec_mode=exec", "REFRESHD_DATABASE_URL"},
+			"", []string{transactionMode, postgres.PassOver}, []string{"default_query_exec_mode=exec", "REFRESHD_DATABASE_URL"},
 		},
 		"settings that are refused": {
-			"&default_query_exec_mode=exec", []string{transactionMode}, []string{passOver, "pgbouncer.ini"},
+			"&default_query_exec_mode=exec", []string{transactionMode}, []string{postgres.PassOver, "pgbouncer.ini"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

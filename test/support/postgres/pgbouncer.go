@@ -12,6 +12,19 @@ import (
 	"github.com/refreshd/refreshd/test/support/apt"
 )
 
+// PassOver is the line of pgbouncer.ini that OPERATING.md gives: with it a pooler accepts the settings that a service
+// sends when it connects, and does not pass them on.
+const PassOver = "ignore_startup_parameters = default_transaction_isolation, lock_timeout, statement_timeout, " +
+	"idle_in_transaction_session_timeout, plan_cache_mode, enable_seqscan, enable_bitmapscan, enable_hashjoin, " +
+	"enable_mergejoin, jit"
+
+// NotPassedOn are these settings, as OPERATING.md gives them to the role.
+var NotPassedOn = []string{
+	"default_transaction_isolation = 'read committed'", "lock_timeout = '1s'", "statement_timeout = '10s'",
+	"idle_in_transaction_session_timeout = '10s'", "plan_cache_mode = 'force_generic_plan'", "enable_seqscan = 'off'",
+	"enable_bitmapscan = 'off'", "enable_hashjoin = 'off'", "enable_mergejoin = 'off'", "jit = 'off'",
+}
+
 // PgBouncer returns the path of PgBouncer's program. Where there is none, it installs the distribution's package if it
 // can.
 func PgBouncer(ctx context.Context) (string, error) {

@@ -80,19 +80,13 @@ func (w *world) startBouncer(ctx context.Context) error {
 	}
 	defer c.Close(context.WithoutCancel(ctx))
 	name := pgx.Identifier{c.Config().Database}.Sanitize()
-	for _, setting := range []string{
-		"default_transaction_isolation = 'read committed'", "lock_timeout = '1s'", "statement_timeout = '10s'",
-		"idle_in_transaction_session_timeout = '10s'", "plan_cache_mode = 'force_generic_plan'", "enable_seqscan = 'off'",
-		"jit = 'off'",
-	} {
+	for _, setting := range postgres.NotPassedOn {
 		if _, err := c.Exec(ctx, "ALTER DATABASE "+name+" SET "+setting); err != nil {
 			return err
 		}
 	}
 	w.bouncer, err = w.server.StartBouncer(ctx, "pool_mode = transaction", "default_pool_size = 40",
-		"server_login_retry = 1",
-		"ignore_startup_parameters = default_transaction_isolation, lock_timeout, statement_timeout, "+
-			"idle_in_transaction_session_timeout, plan_cache_mode, enable_seqscan, jit")
+		"server_login_retry = 1", postgres.PassOver)
 	return err
 }
 
