@@ -416,6 +416,7 @@ func TestSQLiteTheFeedFollowsItsIndexes(t *testing.T) {
 
 // What the program of schema version 4 writes. It knows no positions and no exceptions.
 var (
+	oldSpare  = `UPDATE refresh_tokens SET issued_epoch = $1 WHERE id = $2`
 	oldRevoke = `UPDATE refresh_tokens SET revoked_at = 1, revoked_reason = '' WHERE id = $1`
 	oldMark   = `INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until)
 		VALUES ('acme', '', $1, $2, 1, '', 1)
@@ -424,7 +425,9 @@ var (
 		  keep_until = excluded.keep_until`
 )
 
-// During an upgrade old and new replicas serve side by side: what an old one revokes reaches resource servers too.
+// During an upgrade old and new replicas serve side by side: what an old one revokes reaches resource servers too. The
+// session that an old one spares is not in its mark, so the exception of before ends. Its older access tokens are
+// refused: nothing says that they are not meant.
 func TestARevocationByAnOlderProgramIsAFact(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})
@@ -435,6 +438,7 @@ func TestARevocationByAnOlderProgramIsAFact(t *testing.T) {
 		_, cursor := facts(t, s, 0)
 		db := d.raw(t)
 		must(db.ExecContext(t.Context(), oldRevoke, tokens[0].ID[:]))(t)
+		must(db.ExecContext(t.Context(), oldSpare, epoch+1, tokens[1].ID[:]))(t)
 		must(db.ExecContext(t.Context(), oldMark, "user-1", epoch+1))(t)
 		must(db.ExecContext(t.Context(), oldMark, "user-0", epoch+2))(t)
 		want := []domain.Fact{

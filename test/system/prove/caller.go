@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/refreshd/refreshd/test/support/rig"
+	"github.com/refreshd/refreshd/test/system/prove/observe"
 )
 
 // responseTimeout is how long a client waits for a response.
@@ -20,6 +22,7 @@ const responseTimeout = 3 * time.Second
 type replica struct {
 	address string
 	clock   clock
+	earlier *atomic.Bool // see member; nil for none
 }
 
 // caller sends requests and reads the responses. It records a response that is never allowed as a fault.
@@ -28,7 +31,8 @@ type caller struct {
 	apiKey string
 	faults *faults
 
-	granted func(h *history, accessToken string) // called for each access token, if it is not nil
+	// granted is called for each access token, if it is not nil. asked is when the call began that returned it.
+	granted func(h *history, accessToken string, asked time.Duration)
 }
 
 func newCaller(apiKey string, f *faults) *caller {
@@ -49,7 +53,8 @@ type answer struct {
 			FieldErrors map[string][]struct{ Code string }
 		}
 	}
-	text string
+	text  string
+	asked time.Duration // when the request was sent, by the clock of package observe
 }
 
 func (a answer) answered() bool { return a.status != 0 }
@@ -75,12 +80,13 @@ func (c *caller) do(ctx context.Context, r replica, method, path, tenant string,
 		asked.Key, asked.Tenant = c.apiKey, tenant
 	}
 	// A request continues after ctx is done, so that the last responses of a run are not lost.
+	sent := observe.Monotonic()
 	res, err := asked.Do(context.WithoutCancel(ctx), c.http, r.address)
 	if err != nil || res.Status == http.StatusServiceUnavailable {
 		return answer{}
 	}
 	got := res.Body
-	a = answer{status: res.Status, outcome: res.Header.Get("Refreshd-Outcome"), text: string(got)}
+	a = answer{status: res.Status, outcome: res.Header.Get("Refreshd-Outcome"), text: string(got), asked: sent}
 	if len(got) > 0 {
 		if err := json.Unmarshal(got, &a.body); err != nil {
 			c.faults.add("%s %s answered %d with what is no JSON: %.200q", method, path, res.Status, got)
@@ -120,7 +126,7 @@ func (c *caller) grant(h *history, word string, a answer) (out output, tokenStri
 		return output{}, ""
 	}
 	if c.granted != nil {
-		c.granted(h, g.Token)
+		c.granted(h, g.Token, a.asked)
 	}
 	digest := sha256.Sum256([]byte(g.Token))
 	return output{

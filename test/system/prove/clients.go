@@ -129,6 +129,9 @@ func (c *crowd) replica(r *rand.Rand) replica { return c.replicas[r.IntN(len(c.r
 // now returns the beginning of the span in which a call reads the clock of its service.
 func (r replica) now() span { return span{First: r.clock.at(time.Now())} }
 
+// isEarlier reports whether the next call may be served by the program from before the revocation stream.
+func (r replica) isEarlier() bool { return r.earlier != nil && r.earlier.Load() }
+
 // single makes a call on one refresh token and records it. do sends the request and returns its response in the terms
 // of the model.
 func (c *crowd) single(client int, to replica, h *history, in input, do func() output) output {
@@ -146,7 +149,7 @@ func (c *crowd) issue(
 	ctx context.Context, client int, to replica, h *history, again bool,
 ) (out output, tokenString string) {
 	limits := applications[h.Application].limit > 0 && !again
-	p := c.recorder.call(client, to.now(), func(other *history) kind {
+	p := c.recorder.call(client, input{At: to.now()}, func(other *history) kind {
 		switch {
 		case other == h:
 			return issue
@@ -294,7 +297,7 @@ func (c *crowd) retrieve(ctx context.Context, client int, to replica, h *history
 // list reads all refresh tokens of a user. Each one that is recorded is in the list, or has ended, and there are no
 // more than the limit allows.
 func (c *crowd) list(ctx context.Context, client int, to replica, tenant, user string) {
-	p := c.recorder.call(client, to.now(), func(h *history) kind {
+	p := c.recorder.call(client, input{At: to.now()}, func(h *history) kind {
 		if h.tenant == tenant && h.user == user {
 			return read
 		}
@@ -348,7 +351,7 @@ func (c *crowd) revokeWide(
 	ctx context.Context, client int, to replica, tenant string, selector map[string]any, spared *history,
 	covers func(*history) bool,
 ) {
-	p := c.recorder.call(client, to.now(), func(h *history) kind {
+	p := c.recorder.call(client, input{At: to.now(), Earlier: to.isEarlier()}, func(h *history) kind {
 		switch {
 		case h.tenant != tenant || !covers(h):
 			return ""

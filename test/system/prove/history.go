@@ -138,9 +138,9 @@ type pending struct {
 // concerns returns what a call does to a refresh token, or "" if nothing. It may be called after the call is over.
 type concerns func(*history) kind
 
-// call begins a call on several refresh tokens.
-func (r *recorder) call(client int, at span, as concerns) *pending {
-	return r.calling(client, input{At: at}, as, true)
+// call begins a call on several refresh tokens. as gives its kind for each.
+func (r *recorder) call(client int, in input, as concerns) *pending {
+	return r.calling(client, in, as, true)
 }
 
 // one begins a call on one refresh token.

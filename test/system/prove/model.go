@@ -113,6 +113,7 @@ type input struct {
 	Generation uint32 `json:",omitempty"` // of the string that an exchange presents
 	APIKey     bool   `json:",omitempty"`
 	At         span   // on the clock of the service that was called
+	Earlier    bool   `json:",omitempty"` // the service may run the program from before the revocation stream
 
 	nth  int     // among the calls without a response
 	lost *losses // all calls of the history without a response

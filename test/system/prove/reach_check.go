@@ -64,6 +64,10 @@ type life struct {
 	Alive time.Duration
 	// Seen are the instants of responses that say that the session is revoked.
 	Seen []time.Duration
+	// Unstated are the calls of a program from before the stream that spared the session. It raises the session's epoch,
+	// but its mark does not name the session. So the mark covers the access tokens of before: until the session is
+	// refreshed, it is refused rather than accepted without proof.
+	Unstated []attempt
 }
 
 // lifeOf returns what the history of a refresh token says about its end. begin is the instant at which its times begin.
@@ -84,6 +88,9 @@ func lifeOf(h *history, begin time.Duration) (l life) {
 			alive = word == found
 		case spare:
 			alive = word == done
+			if o.Input.Earlier && (alive || !o.Answered) {
+				l.Unstated = append(l.Unstated, a)
+			}
 		case exchange:
 			switch {
 			case !o.Answered && !applications[o.Input.Rules].replayTolerant:
@@ -167,12 +174,21 @@ func (l life) mayBeRevoked(at time.Duration) bool {
 	})
 }
 
+// isUnstated reports whether o may be refused because the program that spared the session did not say so. The epoch of
+// a token is that of a moment after the call began that returned it.
+func (l life) isUnstated(o observed) bool {
+	return o.Result == observe.Revoked && slices.ContainsFunc(l.Unstated, func(a attempt) bool {
+		return a.Call <= o.End && o.Asked <= a.last()
+	})
+}
+
 // observed is an observation of a resource server that refuses on a stale view, unless it accepts on one.
 type observed struct {
 	observe.Observation
 	Server  string
 	MaxAge  time.Duration
-	Accepts bool // on a stale view: property bound does not hold for it
+	Accepts bool          // on a stale view: property bound does not hold for it
+	Asked   time.Duration // when the call began that returned the token
 }
 
 // violation is an observation that breaks a property.
@@ -208,7 +224,7 @@ func (l life) check(session string, all []observed) (broken []violation) {
 					o.Start-since, what, late)
 			}
 		case observe.Revoked:
-			if !l.mayBeRevoked(o.End) {
+			if !l.mayBeRevoked(o.End) && !l.isUnstated(o) {
 				add(precision, "refused as revoked, and nothing can have revoked it")
 			}
 		}

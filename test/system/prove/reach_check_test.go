@@ -28,6 +28,18 @@ func under(rules string, o *operation) *operation {
 	return o
 }
 
+// byEarlier is a call of a service that runs the program from before the stream.
+func byEarlier(o *operation) *operation {
+	o.Input.Earlier = true
+	return o
+}
+
+// askedAt is an observation of a token that a call returned which began at that instant.
+func askedAt(ms int, o observed) observed {
+	o.Asked = began + at(ms)
+	return o
+}
+
 // acceptedAt and refusedAt are observations of a resource server with a maximum age of a second.
 func acceptedAt(asOf, start int) observed {
 	return seenBy(observe.Observation{Result: observe.Accepted, AsOf: began + at(asOf), Start: began + at(start),
@@ -121,6 +133,21 @@ func TestReachTellsRightFromWrong(t *testing.T) {
 			[]property{precision}},
 		{"spared without a response, and refused", []*operation{unanswered(spare, 100)}, []observed{refusedAt(300, 300)},
 			[]property{precision}},
+		{"spared by a program that does not store the exception, and refused with a token of before",
+			[]*operation{byEarlier(did(spare, done, 100, 200))},
+			[]observed{askedAt(15, refusedAt(300, 300)), askedAt(199, refusedAt(300, 300))}, nil},
+		{"spared by such a program, and refused before that", []*operation{byEarlier(did(spare, done, 100, 200))},
+			[]observed{askedAt(15, refusedAt(90, 99))}, []property{precision}},
+		{"spared by such a program, and refused with a token of after",
+			[]*operation{byEarlier(did(spare, done, 100, 200))}, []observed{askedAt(201, refusedAt(300, 300))},
+			[]property{precision}},
+		{"spared by such a program, and accepted with a token of before",
+			[]*operation{byEarlier(did(spare, done, 100, 200))}, []observed{askedAt(15, acceptedAt(300, 300))}, nil},
+		{"not spared by such a program, for another one had ended",
+			[]*operation{byEarlier(did(spare, nothingDone, 100, 200))}, []observed{askedAt(15, refusedAt(300, 300))},
+			[]property{precision}},
+		{"perhaps spared by such a program, without a response", []*operation{byEarlier(unanswered(spare, 100))},
+			[]observed{askedAt(15, refusedAt(300, 300))}, nil},
 		{"spared, and revoked by the next one", []*operation{did(spare, done, 100, 200), did(revokeWide, done, 300, 400)},
 			[]observed{acceptedAt(399, 400), acceptedAt(400, 400)}, []property{soundness}},
 		{"another one was to be spared and had ended", []*operation{did(revokeWide, nothingDone, 100, 200)},

@@ -223,7 +223,7 @@ func (c *reachCrowd) deletes(what, tenant string, all []*history, do func() erro
 	for _, h := range all {
 		c.pool.hurry(h)
 	}
-	p := c.recorder.call(0, span{}, func(h *history) kind {
+	p := c.recorder.call(0, input{}, func(h *history) kind {
 		if h.tenant == tenant && h.Application == doomed {
 			return revokeWide
 		}

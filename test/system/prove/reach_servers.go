@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/refreshd/refreshd/test/support/rig"
 	"github.com/refreshd/refreshd/test/system/prove/observe"
@@ -34,6 +35,7 @@ type pool struct {
 type pooled struct {
 	h       *history
 	command observe.Command
+	asked   time.Duration // when the call began that returned it
 }
 
 // perTenant is how many tokens are checked at a time. Each is checked for a while after its session was revoked.
@@ -47,12 +49,12 @@ func newPool() *pool {
 }
 
 // add has the resource servers check a token.
-func (p *pool) add(h *history, token string) {
+func (p *pool) add(h *history, token string, asked time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(p.tokens) + 1
 	c := observe.Command{Add: n, Audience: h.Application, Token: token}
-	p.tokens = append(p.tokens, pooled{h, c})
+	p.tokens = append(p.tokens, pooled{h, c, asked})
 	p.ofOne[h] = append(p.ofOne[h], n)
 	p.tell(h.tenant, c)
 	all := append(p.current[h.tenant], n)
@@ -104,8 +106,8 @@ func (p *pool) saw(s *resourceServer, o observe.Observation) {
 		return
 	}
 	o.Text = ""
-	h := p.tokens[o.Token-1].h
-	p.checks[h] = append(p.checks[h], observed{o, s.name, s.config.MaxAge, s.config.Accept})
+	of := p.tokens[o.Token-1]
+	p.checks[of.h] = append(p.checks[of.h], observed{o, s.name, s.config.MaxAge, s.config.Accept, of.asked})
 }
 
 // seen returns what was seen of a session, and the sessions of which anything was.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -57,6 +58,8 @@ type member struct {
 	address *balancer
 
 	clockFile string // of a clock that steps
+
+	earlier atomic.Bool // the process may be of the program from before the revocation stream
 }
 
 // world is the processes of a round.
@@ -161,6 +164,7 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 		first := program
 		if s.first != nil {
 			first = *s.first
+			m.earlier.Store(true)
 		}
 		if m.service, err = first.Serve(ctx, m.settings); err != nil {
 			return w, err
@@ -171,7 +175,7 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 
 func (w *world) replicas() (all []replica) {
 	for _, m := range w.members {
-		all = append(all, replica{address: m.clients.proxy.Listen, clock: m.clock})
+		all = append(all, replica{address: m.clients.proxy.Listen, clock: m.clock, earlier: &m.earlier})
 	}
 	return all
 }
@@ -211,6 +215,7 @@ func (w *world) close(ctx context.Context) error {
 func (m *member) restart(ctx context.Context, p rig.Program) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
+	m.earlier.Store(false) // the former process has ended
 	for {
 		s, err := p.Serve(ctx, m.settings)
 		if err == nil {
