@@ -1,6 +1,6 @@
 // Command progress runs `go test` with its arguments and prints its progress: a line for each package as it ends, a
-// line at least every 20 seconds with what is running, the whole output of each failed test, and at the end one line
-// with the verdict and the time. It exits with the status of `go test`.
+// line at least every 20 seconds with what is running, the whole output of each failed test, and at the end the ten
+// slowest packages and tests, and one line with the verdict and the time. It exits with the status of `go test`.
 //
 // `go test` prints packages in a fixed order, each when it has ended: nothing for the first minutes here, and nothing
 // again while the longest package runs. gotestsum prints packages as they end, but nothing while a package runs, and
@@ -9,6 +9,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,12 @@ import (
 
 // module is the prefix that is cut from the names of packages.
 const module = "github.com/refreshd/refreshd/"
+
+// slow is how many seconds a package or a test takes at least that the summary names, and slowest how many it names.
+const (
+	slow    = 1
+	slowest = 10
+)
 
 // every is the longest time between two lines.
 const every = 20 * time.Second
@@ -106,6 +113,13 @@ type printer struct {
 	ok      int               // packages that passed
 	skipped int               // tests that were skipped
 	tests   int               // tests that passed
+	took    []taken           // each package and each test, without those within another test
+}
+
+// taken is how long a package or a test took, the wait for other tests of its package included.
+type taken struct {
+	name    string
+	seconds float64
 }
 
 func newPrinter(out io.Writer) *printer {
@@ -144,6 +158,10 @@ func (p *printer) line(text string) {
 	if json.Unmarshal([]byte(text), &e) != nil {
 		fmt.Fprint(p.out, text) // go test printed something that is not an event
 		return
+	}
+	// A package that comes from the cache took no time.
+	if e.Elapsed >= slow && !strings.Contains(e.Test, "/") {
+		p.took = append(p.took, taken{strings.TrimSpace(strings.TrimPrefix(e.Package, module) + " " + e.Test), e.Elapsed})
 	}
 	switch {
 	case e.Action == "build-output":
@@ -209,6 +227,10 @@ func (p *printer) alive() {
 func (p *printer) end(status int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	slices.SortStableFunc(p.took, func(a, b taken) int { return cmp.Compare(b.seconds, a.seconds) })
+	for _, t := range p.took[:min(slowest, len(p.took))] {
+		p.print("slow  %.0f s  %s", t.seconds, t.name)
+	}
 	skipped := ""
 	if p.skipped > 0 {
 		skipped = fmt.Sprintf(", %d skipped", p.skipped)

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,5 +90,38 @@ func TestThereIsASignOfLife(t *testing.T) {
 	if text := out.String(); !strings.Contains(text, "building\n") ||
 		!strings.Contains(text, "...   test/e2e (1 tests passed)\n") {
 		t.Errorf("got\n%s", text)
+	}
+}
+
+// The suite has to stay short: each run ends with what takes longest, the longest first, and no more than ten of them.
+func TestTheSlowestAreNamedAtTheEnd(t *testing.T) {
+	var out bytes.Buffer
+	p := newPrinter(&out)
+	for _, text := range []string{
+		`{"Action":"start","Package":"a"}`,
+		`{"Action":"pass","Package":"a","Test":"TestA/inner","Elapsed":90}`,
+		`{"Action":"pass","Package":"a","Test":"TestA","Elapsed":91}`,
+		`{"Action":"fail","Package":"a","Test":"TestB","Elapsed":92}`,
+		`{"Action":"pass","Package":"a","Test":"TestC","Elapsed":0.5}`,
+		`{"Action":"fail","Package":"a","Elapsed":200}`,
+	} {
+		p.line(text + "\n")
+	}
+	for i := range 2 * slowest {
+		p.line(fmt.Sprintf(`{"Action":"start","Package":"p%d"}`+"\n", i))
+		p.line(fmt.Sprintf(`{"Action":"pass","Package":"p%d","Elapsed":%d}`+"\n", i, i))
+	}
+	out.Reset()
+	p.end(1)
+	var got []string
+	for _, line := range strings.Split(out.String(), "\n") {
+		if _, rest, ok := strings.Cut(line, "slow  "); ok {
+			got = append(got, rest)
+		}
+	}
+	want := []string{"200 s  a", "92 s  a TestB", "91 s  a TestA", "19 s  p19", "18 s  p18", "17 s  p17", "16 s  p16",
+		"15 s  p15", "14 s  p14", "13 s  p13"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
