@@ -426,7 +426,7 @@ var (
 )
 
 // During an upgrade old and new replicas serve side by side: what an old one revokes reaches resource servers too. The
-// session that an old one spares is not in its mark, so the exception of before ends. Its older access tokens are
+// session that an old one spares is not in its mark, so the exception from before ends. Its older access tokens are
 // refused: nothing says that they are not meant.
 func TestARevocationByAnOlderProgramIsAFact(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {

@@ -65,7 +65,7 @@ type life struct {
 	// Seen are the instants of responses that say that the session is revoked.
 	Seen []time.Duration
 	// Unstated are the calls of a program from before the stream that spared the session. It raises the session's epoch,
-	// but its mark does not name the session. So the mark covers the access tokens of before: until the session is
+	// but its mark does not name the session. So the mark covers the access tokens from before: until the session is
 	// refreshed, it is refused rather than accepted without proof.
 	Unstated []attempt
 }
