@@ -1,4 +1,4 @@
-package usecase
+package admin
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
 )
 
 // Apply creates and updates tenants, applications and API keys so that they match a kickstart file. It never deletes:
@@ -23,8 +24,8 @@ type Apply struct {
 	Tenants      port.Tenants
 	Applications port.Applications
 	APIKeys      port.APIKeys
-	Keys         *Keys
-	Clock        Clock
+	Keys         *usecase.Keys
+	Clock        usecase.Clock
 	Random       io.Reader
 }
 
@@ -130,20 +131,20 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 		// Keys are made before they sign, so that no verifier caches a key set without them. They stay if a tenant is
 		// then refused, and are used when their algorithm is next in force.
 		if i%keysTogether == 0 {
-			if err := a.Keys.prepare(ctx, k.By, keysOf(p.tenants[i:min(i+keysTogether, len(p.tenants))])); err != nil {
+			if err := a.Keys.Prepare(ctx, k.By, keysOf(p.tenants[i:min(i+keysTogether, len(p.tenants))])); err != nil {
 				return done, err
 			}
 		}
 		applied, err := a.tenant(ctx, k.By, k.Tenants[i], pt)
 		done = append(done, applied...)
 		if err != nil {
-			return done, wrap("apply tenant "+pt.tenant.ID, within(fmt.Sprintf("tenants[%d].", i), err))
+			return done, usecase.Wrap("apply tenant "+pt.tenant.ID, within(fmt.Sprintf("tenants[%d].", i), err))
 		}
 	}
 	for i, pk := range p.apiKeys {
 		applied, err := a.apiKey(ctx, k.By, k.APIKeys[i], pk)
 		if err != nil {
-			return done, wrap(fmt.Sprintf("apply API key %q", pk.key.Name), within(fmt.Sprintf("apiKeys[%d].", i), err))
+			return done, usecase.Wrap(fmt.Sprintf("apply API key %q", pk.key.Name), within(fmt.Sprintf("apiKeys[%d].", i), err))
 		}
 		done = append(done, applied)
 	}
@@ -205,10 +206,10 @@ func (pt plannedTenant) all() []Applied {
 const keysTogether = 100
 
 // keysOf returns the signing keys that these tenants need.
-func keysOf(tenants []plannedTenant) (wanted []signingKeys) {
+func keysOf(tenants []plannedTenant) (wanted []usecase.SigningKeys) {
 	for _, pt := range tenants {
 		for _, algorithm := range slices.Sorted(maps.Keys(pt.algorithms)) {
-			wanted = append(wanted, signingKeys{pt.tenant.ID, algorithm})
+			wanted = append(wanted, usecase.SigningKeys{pt.tenant.ID, algorithm})
 		}
 	}
 	return wanted
@@ -245,7 +246,7 @@ func (a *Apply) tenant(
 			return done, nil
 		case again && attempt < applyAttempts:
 			if pt, err = a.planTenant(ctx, kt); err == nil {
-				err = a.Keys.prepare(ctx, by, keysOf([]plannedTenant{pt}))
+				err = a.Keys.Prepare(ctx, by, keysOf([]plannedTenant{pt}))
 			}
 			if err == nil {
 				continue
@@ -315,7 +316,7 @@ func (a *Apply) apiKey(
 		}
 		if pk.applied.Action == created {
 			var err error
-			if pk.key.ID, err = domain.NewID(a.Clock.now(), a.Random); err != nil {
+			if pk.key.ID, err = domain.NewID(a.Clock.Now(), a.Random); err != nil {
 				return Applied{}, err
 			}
 		}
@@ -352,7 +353,7 @@ func (a *Apply) event(
 	if applied.Action == created {
 		kind, before = create, nil
 	}
-	e, err := domain.NewEvent(kind, by, a.Clock.now(), a.Random)
+	e, err := domain.NewEvent(kind, by, a.Clock.Now(), a.Random)
 	e.TenantID, e.ObjectID = tenantID, id
 	e.Before, e.After = domain.EventObjects(before, after)
 	return e, err
@@ -397,7 +398,7 @@ func (a *Apply) plan(ctx context.Context, k Kickstart) (plan, error) {
 		if errors.As(err, &invalid) {
 			problems.Merge(at, invalid)
 		} else if err != nil {
-			return plan{}, wrap("apply tenant "+kt.Tenant.ID, err)
+			return plan{}, usecase.Wrap("apply tenant "+kt.Tenant.ID, err)
 		}
 		out.tenants = append(out.tenants, pt)
 	}
@@ -407,7 +408,7 @@ func (a *Apply) plan(ctx context.Context, k Kickstart) (plan, error) {
 		if errors.As(err, &invalid) {
 			problems.Merge(fmt.Sprintf("apiKeys[%d].", i), invalid)
 		} else if err != nil {
-			return plan{}, wrap(fmt.Sprintf("apply API key %q", ka.APIKey.Name), err)
+			return plan{}, usecase.Wrap(fmt.Sprintf("apply API key %q", ka.APIKey.Name), err)
 		}
 		out.apiKeys = append(out.apiKeys, pk)
 	}
@@ -500,7 +501,7 @@ func combined(t domain.Tenant, a domain.Application) domain.Policy {
 
 func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[string]bool) (plannedAPIKey, error) {
 	key := ka.APIKey
-	key.Hash = a.Keys.hashAPIKey(ka.Key)
+	key.Hash = a.Keys.HashAPIKey(ka.Key)
 	pk := plannedAPIKey{key: key}
 	var problems domain.Problems
 	other, err := a.APIKeys.APIKeyByHash(ctx, key.Hash)
