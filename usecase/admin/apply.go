@@ -94,7 +94,7 @@ func (k Kickstart) Validate() error {
 		case ka.Key.IsZero():
 			p.Add(at+"key", domain.Blank, "set the key, or the environment variable that it comes from")
 		case !domain.IsAPIKey(ka.Key.Reveal()):
-			p.Add(at+"key", domain.Malformed, "an API key is ak_ and at least 24 characters of A-Z a-z 0-9 _ -")
+			p.Add(at+"key", domain.Malformed, keyForm)
 		}
 		checkUnique(&p, at+"key", keys, ka.Key.Reveal())
 	}
