@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/refreshd/refreshd/adapter/jwxsigner"
 	"github.com/refreshd/refreshd/adapter/memstore"
@@ -47,6 +49,9 @@ type replica struct {
 	exchange     *usecase.Exchange
 	authenticate *usecase.Authenticate
 	apply        *admin.Apply
+	tenants      *admin.Tenants
+	applications *admin.Applications
+	apiKeys      *admin.APIKeys
 }
 
 // newWorld returns a world with the tenants acme and globex, each with a shop; acme has a guarded application too.
@@ -107,7 +112,40 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 		apply: &admin.Apply{
 			Tenants: w.probe, Applications: w.probe, APIKeys: w.probe, Keys: keys, Clock: clock, Random: w.random,
 		},
+		tenants: &admin.Tenants{
+			Tenants: w.probe, Applications: w.probe, Keys: keys, Clock: clock, Random: w.random,
+		},
+		applications: &admin.Applications{
+			Tenants: w.probe, Applications: w.probe, Keys: keys, Clock: clock, Random: w.random,
+		},
+		apiKeys: &admin.APIKeys{APIKeys: w.probe, Tenants: w.probe, Keys: keys, Clock: clock, Random: w.random},
 	}
+}
+
+// operator is the origin of the writes of most tests, which have the store in hand.
+var operator = admin.By{
+	Operator: true, Origin: domain.Origin{Actor: domain.Actor{Kind: domain.ActorService, Name: "op"}, RequestID: "r"},
+}
+
+// forTenant returns by for one tenant.
+func forTenant(by admin.By, tenantID string) admin.By {
+	by.TenantID = tenantID
+	return by
+}
+
+// events returns the events that op caused, from the first to the last, without id.
+func (w *world) events(t *testing.T) (events []domain.Event) {
+	t.Helper()
+	page, err := w.store.Events(t.Context(), port.EventQuery{Limit: 1000, MaxBytes: 1 << 30})
+	must(t, err)
+	slices.Reverse(page.Events)
+	for _, e := range page.Events {
+		if e.Origin == operator.Origin && e.Kind != domain.KeyAdded {
+			e.ID = domain.ID{}
+			events = append(events, e)
+		}
+	}
+	return events
 }
 
 func (w *world) application(t *testing.T, tenantID, id string, s domain.Settings) {
@@ -170,6 +208,9 @@ func wantCodes(t *testing.T, err error, want ...string) {
 		t.Errorf("codes (-want +got):\n%s", diff)
 	}
 }
+
+// anyOrder compares lists of texts as sets: the ids of events that are made within one millisecond have no order.
+var anyOrder = cmp.Options{cmpopts.SortSlices(strings.Compare), cmpopts.EquateEmpty()}
 
 func must(t *testing.T, err error) {
 	t.Helper()
