@@ -58,7 +58,7 @@ var administration = []struct{ endpoint, object string }{
 	{"/audit", "audit"},
 }
 
-// AdministrationEndpoints are those of administration. No route asks for them yet.
+// AdministrationEndpoints are the endpoints of administration. Each covers the endpoint of one of its objects too.
 func AdministrationEndpoints() (all []string) {
 	for _, a := range administration {
 		all = append(all, a.endpoint)

@@ -3,7 +3,9 @@ package domain
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -19,6 +21,10 @@ type APIKey struct {
 	Permissions Permissions
 	ExpiresAt   time.Time // zero for never
 	Version     Version   // set by the store; counted for each id from 1
+
+	// PreviousHash is the hash of the key that was replaced by the present one and is still valid, so that its users can
+	// change to the new one without an outage; empty if there is none.
+	PreviousHash string
 }
 
 // Permissions are methods by endpoint, such as "/jwt/refresh": ["GET", "DELETE"]. An empty map permits nothing.
@@ -38,6 +44,15 @@ const (
 func IsAPIKey(s string) bool {
 	return strings.HasPrefix(s, apiKeyPrefix) && len(s) >= minAPIKeyLength && len(s) <= maxAPIKeyLength &&
 		!strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(apiKeyAlphabet, r) })
+}
+
+// NewAPIKey makes an API key of 32 bytes of random.
+func NewAPIKey(random io.Reader) (Secret, error) {
+	var raw [32]byte
+	if _, err := io.ReadFull(random, raw[:]); err != nil {
+		return Secret{}, fmt.Errorf("make an API key: %w", err)
+	}
+	return NewSecret(apiKeyPrefix + base64.RawURLEncoding.EncodeToString(raw[:])), nil
 }
 
 // HashAPIKey returns the stored hash of a key: HMAC-SHA-256 under the deployment's hash key. Because the hash key is
@@ -83,14 +98,13 @@ func Endpoints() map[string][]string {
 	return named
 }
 
-// noEndpoint is the error of a permission for an unknown endpoint. The names of administration are suggested for a
-// misspelling but not listed, because no route asks for them yet.
+// noEndpoint is the error of a permission for an unknown endpoint.
 func noEndpoint(field, endpoint string) FieldError {
-	offered := append(slices.Sorted(maps.Keys(Endpoints())), RevocationsPermission, SessionsPermission)
-	known := append(slices.Clone(offered), AdministrationEndpoints()...)
+	known := append(slices.Sorted(maps.Keys(Endpoints())), RevocationsPermission, SessionsPermission)
+	known = append(known, AdministrationEndpoints()...)
 	return FieldError{
 		Field: field, Reason: Malformed, Message: "there is no such endpoint", Name: endpoint, Known: known,
-		Choice: fmt.Sprintf(`: name one of %s, or "*"`, strings.Join(offered, ", ")),
+		Choice: fmt.Sprintf(`: name one of %s, or "*"`, strings.Join(known, ", ")),
 	}
 }
 
@@ -137,6 +151,38 @@ func (p Permissions) Permit(a Action) bool {
 		}
 	}
 	return false
+}
+
+// beyond returns the endpoints of q that allow something which p does not allow, in order. What is compared is what the
+// API asks for: a permission for every method of an endpoint is within one that lists its methods.
+func (p Permissions) beyond(q Permissions) (endpoints []string) {
+	for _, endpoint := range slices.Sorted(maps.Keys(q)) {
+		one := Permissions{endpoint: q[endpoint]}
+		if slices.ContainsFunc(spellings, func(s spelling) bool {
+			return one.Allow(s.method, s.endpoint) && !p.Allow(s.method, s.endpoint)
+		}) {
+			endpoints = append(endpoints, endpoint)
+		}
+	}
+	return endpoints
+}
+
+// CheckManages returns an *Invalid that names every field in which other is wider than k: a holder of k that could
+// create, change or delete other, or give it another key, could do more than k allows. Permission to manage API keys at
+// all is another question.
+func (k APIKey) CheckManages(other APIKey) error {
+	var p Problems
+	if !k.Serves(other.TenantID) {
+		p.Add("tenantId", Forbidden, "your API key is for one tenant only, and manages keys of that tenant only")
+	}
+	for _, endpoint := range k.Permissions.beyond(other.Permissions) {
+		p.Add("permissions.endpoints."+endpoint, Forbidden,
+			"your API key does not allow all of this itself: leave out what it does not allow")
+	}
+	if !k.ExpiresAt.IsZero() && (other.ExpiresAt.IsZero() || other.ExpiresAt.After(k.ExpiresAt)) {
+		p.Add("expiresAt", Forbidden, "your API key expires earlier: use no later time than its expiresAt")
+	}
+	return p.Err()
 }
 
 func covers(endpoint, path string) bool {

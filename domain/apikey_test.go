@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -186,9 +187,8 @@ func TestAnUnknownEndpointIsToldTheKnownOnes(t *testing.T) {
 			t.Errorf("known: got %q, want %s among them", got.Known, want)
 		}
 	}
-	// No route asks for the endpoints of administration: a permission for one of them grants nothing yet.
 	want := "there is no such endpoint: name one of /jwt/issue, /jwt/refresh, /jwt/refresh/:id, /revocations, " +
-		`/sessions, or "*"`
+		`/sessions, /api-key, /key, /tenant, /application, /audit, or "*"`
 	if got.Text() != want || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("text: got %q in %v, want %q", got.Text(), err, want)
 	}
@@ -208,5 +208,138 @@ func TestAPIKeyProblemsAreInOrder(t *testing.T) {
 		wantCodes(t, k.Validate(), "[invalid]permissions.endpoints./a", "[invalid]permissions.endpoints./b",
 			"[invalid]permissions.endpoints./c",
 			"[invalid]permissions.endpoints./d", "[invalid]permissions.endpoints./e")
+	}
+}
+
+// A key that manages others must not be able to make one that may do more than itself.
+func TestAnAPIKeyManagesNoWiderKey(t *testing.T) {
+	const rest = "/api-key"
+	at := time.Date(2031, 2, 3, 0, 0, 0, 0, time.UTC)
+	key := func(tenant string, expires time.Time, p domain.Permissions) domain.APIKey {
+		return domain.APIKey{Name: "x", TenantID: tenant, ExpiresAt: expires, Permissions: p}
+	}
+	of := func(p domain.Permissions) domain.APIKey { return key("", time.Time{}, p) }
+	never := time.Time{}
+	endpoints := func(names ...string) (codes []string) {
+		for _, name := range names {
+			codes = append(codes, "[forbidden]permissions.endpoints."+name)
+		}
+		return codes
+	}
+	for _, tt := range []struct {
+		name           string
+		manager, other domain.APIKey
+		want           []string
+	}{
+		{"the same", of(domain.Permissions{rest: {"*"}}), of(domain.Permissions{rest: {"*"}}), nil},
+		{"nothing", of(nil), of(nil), nil},
+		{"a method less", of(domain.Permissions{rest: {"GET", "POST"}}), of(domain.Permissions{rest: {"GET"}}), nil},
+		{"a method more", of(domain.Permissions{rest: {"GET"}}), of(domain.Permissions{rest: {"GET", "POST"}}),
+			endpoints(rest)},
+		{"every method", of(domain.Permissions{rest: {"GET"}}), of(domain.Permissions{rest: {"*"}}), endpoints(rest)},
+		{"every method, all of which it lists", of(domain.Permissions{rest: {"GET", "POST", "PUT", "PATCH", "DELETE"}}),
+			of(domain.Permissions{rest: {"*"}}), nil},
+		{"several", of(domain.Permissions{"/jwt/refresh": {"GET"}}),
+			of(domain.Permissions{"/jwt/issue": {"POST"}, "/jwt/refresh": {"GET"}, "/tenant": {"GET"}}),
+			endpoints("/jwt/issue", "/tenant")},
+		{"one object of all", of(domain.Permissions{"/tenant": {"GET"}}), of(domain.Permissions{"/tenant/:id": {"GET"}}),
+			nil},
+		{"all, of one object", of(domain.Permissions{"/tenant/:id": {"GET"}}), of(domain.Permissions{"/tenant": {"GET"}}),
+			endpoints("/tenant")},
+		{"one session of a user's", of(domain.Permissions{"/jwt/refresh": {"GET"}}),
+			of(domain.Permissions{"/jwt/refresh/:id": {"GET"}}), nil},
+		{"an endpoint below everything", of(domain.Permissions{"*": {"GET"}}),
+			of(domain.Permissions{"/jwt/refresh": {"GET"}}), nil},
+		{"everything, of one endpoint", of(domain.Permissions{"/jwt/refresh": {"GET"}}),
+			of(domain.Permissions{"*": {"PATCH"}}), endpoints("*")},
+		{"everything, of one endpoint that is all with this method", of(domain.Permissions{"/jwt/refresh": {"GET"}}),
+			of(domain.Permissions{"*": {"GET"}}), nil},
+		{"administration, beyond everything", of(domain.Permissions{"*": {"*"}}),
+			of(domain.Permissions{rest: {"GET"}, "/audit": {"GET"}, "/key/:id": {"GET"}}),
+			endpoints(rest, "/audit", "/key/:id")},
+		{"everything, with administration only", of(domain.Permissions{rest: {"*"}}),
+			of(domain.Permissions{"*": {"*"}}), endpoints("*")},
+		{"lists of sessions, beyond everything", of(domain.Permissions{"*": {"*"}}),
+			of(domain.Permissions{domain.SessionsPermission: {"GET"}}), endpoints(domain.SessionsPermission)},
+		{"revocations, beyond everything", of(domain.Permissions{"*": {"*"}}),
+			of(domain.Permissions{domain.RevocationsPermission: {"GET"}}), endpoints(domain.RevocationsPermission)},
+		{"its own tenant", key("acme", never, nil), key("acme", never, nil), nil},
+		{"another tenant", key("acme", never, nil), key("globex", never, nil), []string{"[forbidden]tenantId"}},
+		{"every tenant", key("acme", never, nil), key("", never, nil), []string{"[forbidden]tenantId"}},
+		{"one tenant of all", key("", never, nil), key("acme", never, nil), nil},
+		{"the same expiry", key("", at, nil), key("", at, nil), nil},
+		{"an earlier expiry", key("", at, nil), key("", at.Add(-1), nil), nil},
+		{"a later expiry", key("", at, nil), key("", at.Add(1), nil), []string{"[forbidden]expiresAt"}},
+		{"no expiry", key("", at, nil), key("", never, nil), []string{"[forbidden]expiresAt"}},
+		{"an expiry, of none", key("", never, nil), key("", at, nil), nil},
+		{"all of it", key("acme", at, nil), key("", never, domain.Permissions{rest: {"GET"}}),
+			append(append([]string{"[forbidden]tenantId"}, endpoints(rest)...), "[forbidden]expiresAt")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := tt.manager.CheckManages(tt.other)
+			if tt.want == nil {
+				if err != nil {
+					t.Errorf("got %v, want nil", err)
+				}
+				return
+			}
+			wantCodes(t, err, tt.want...)
+		})
+	}
+}
+
+// If a key may manage another one, it allows every request that the other one allows, whatever both are.
+func TestAManagedAPIKeyAllowsNothingThatItsManagerDoesNot(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	known := append(domain.AdministrationEndpoints(), "*", domain.SessionsPermission, domain.RevocationsPermission)
+	for endpoint := range domain.Endpoints() {
+		known = append(known, endpoint)
+	}
+	for _, endpoint := range domain.AdministrationEndpoints() {
+		known = append(known, endpoint+"/:id")
+	}
+	slices.Sort(known)
+	methods := []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
+	some := func() domain.Permissions {
+		p := domain.Permissions{}
+		for range random.IntN(5) {
+			p[known[random.IntN(len(known))]] = []string{append(methods, "*", "*")[random.IntN(7)]}
+		}
+		return p
+	}
+	allowed, refused := 0, 0
+	for range 20_000 {
+		manager, other := domain.APIKey{Permissions: some()}, domain.APIKey{Permissions: some()}
+		wider := ""
+		for _, endpoint := range known {
+			for _, method := range methods {
+				named := domain.APIKey{Name: "x", Permissions: domain.Permissions{endpoint: {method}}}
+				if endpoint != "*" && named.Validate() == nil && other.Permissions.Allow(method, endpoint) &&
+					!manager.Permissions.Allow(method, endpoint) {
+					wider = method + " " + endpoint
+				}
+			}
+		}
+		if err := manager.CheckManages(other); (err == nil) != (wider == "") {
+			t.Fatalf("%v manages %v: %v, though the second allows %q beyond the first", manager.Permissions,
+				other.Permissions, err, wider)
+		} else if err == nil {
+			allowed++
+		} else {
+			refused++
+		}
+	}
+	if allowed < 1000 || refused < 1000 {
+		t.Errorf("%d pairs were allowed and %d refused: the sample shows little", allowed, refused)
+	}
+}
+
+func TestANewAPIKeyIsOne(t *testing.T) {
+	key, err := domain.NewAPIKey(strings.NewReader(strings.Repeat("r", 32)))
+	if err != nil || !domain.IsAPIKey(key.Reveal()) {
+		t.Errorf("got %q, %v", key.Reveal(), err)
+	}
+	if _, err := domain.NewAPIKey(strings.NewReader("short")); err == nil {
+		t.Error("a key was made of too little randomness")
 	}
 }

@@ -45,6 +45,7 @@ const (
 	Conflict  Reason = "conflict"  // cannot be combined with another field
 	Duplicate Reason = "duplicate" // taken by another object
 	Inactive  Reason = "inactive"  // names an object that is switched off
+	Forbidden Reason = "forbidden" // more than the caller may do itself
 )
 
 // FieldError is one problem of one field of an input. Field is the name on the wire and in the kickstart file, with

@@ -335,9 +335,12 @@ func (a Application) Fields() []Setting {
 	return append([]Setting{{"name", a.Name}}, a.Settings.List()...)
 }
 
-// Fields returns the fields of the API key without its hash, for an event.
+// Fields returns the fields of the API key without its hashes, for an event.
 func (k APIKey) Fields() []Setting {
 	fields := []Setting{{"name", k.Name}, {"tenantId", k.TenantID}}
+	if k.PreviousHash != "" {
+		fields = append(fields, Setting{"hasPreviousKey", "true"})
+	}
 	if !k.ExpiresAt.IsZero() {
 		fields = append(fields, Setting{"expiresAt", k.ExpiresAt.UTC().Format(time.RFC3339Nano)})
 	}

@@ -33,6 +33,13 @@ func IsTenantID(id string) bool {
 	return p.Err() == nil
 }
 
+// IsApplicationID reports whether id has the form of an application's id, as IsTenantID does for a tenant's.
+func IsApplicationID(id string) bool {
+	var p Problems
+	checkOwnerID(&p, "", id)
+	return p.Err() == nil
+}
+
 // Validate returns an *Invalid that names every field that is not valid.
 func (t Tenant) Validate() error {
 	var p Problems

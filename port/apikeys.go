@@ -9,12 +9,13 @@ import (
 // APIKeys stores API keys and their permissions. Reads are never cached: a key that was replaced or deleted, or whose
 // tenant was deleted, is refused by every later call.
 //
-// A key is identified by its id, which its creator makes. No other key has its name or its hash. Its version begins at
-// 1, and only SaveAPIKey changes it.
+// A key is identified by its id, which its creator makes. It has a hash, and perhaps a previous one. No other key has
+// its name, or one of its hashes as either of them, also when several are saved concurrently. Its version begins at 1,
+// and only SaveAPIKey changes it.
 type APIKeys interface {
 	// SaveAPIKey creates the key if expect is 0, or replaces the key of its id if expect is that key's version, and
 	// returns its new version. It returns ErrStale if its version is not expect, if it exists and expect is 0, or if it
-	// does not exist; ErrDuplicate if another key has its name or its hash; and ErrNotFound if it names a tenant that
+	// does not exist; ErrDuplicate if another key has its name or one of its hashes; and ErrNotFound if it names a tenant that
 	// does not exist. Nothing is written then. If several of these apply, it may return any.
 	SaveAPIKey(
 		ctx context.Context, k domain.APIKey, expect domain.Version, e domain.Event,
@@ -27,7 +28,8 @@ type APIKeys interface {
 	APIKey(ctx context.Context, id domain.ID) (domain.APIKey, error)
 	// APIKeyByName returns ErrNotFound if the key does not exist.
 	APIKeyByName(ctx context.Context, name string) (domain.APIKey, error)
-	// APIKeyByHash returns the key with that hash ([domain.HashAPIKey]); ErrNotFound if there is none.
+	// APIKeyByHash returns the key that has that hash ([domain.HashAPIKey]) as its hash or its previous one; ErrNotFound
+	// if there is none. The empty text is the hash of none.
 	APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error)
 	// APIKeys returns a page of the keys whose id is above after, by id. limit is at least 1. See [MaxListBytes].
 	APIKeys(ctx context.Context, after domain.ID, limit int) (page []domain.APIKey, next domain.ID, err error)

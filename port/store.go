@@ -31,7 +31,7 @@ func ApplicationBytes(a domain.Application) int {
 
 // APIKeyBytes is the size of k in a list.
 func APIKeyBytes(k domain.APIKey) int {
-	n := len(k.Name) + len(k.Hash) + len(k.TenantID)
+	n := len(k.Name) + len(k.Hash) + len(k.PreviousHash) + len(k.TenantID)
 	for endpoint, methods := range k.Permissions {
 		n += len(endpoint)
 		for _, m := range methods {

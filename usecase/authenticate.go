@@ -72,7 +72,7 @@ func (a *Authenticate) apiKey(ctx context.Context, key domain.Secret, action dom
 	if !domain.IsAPIKey(key.Reveal()) {
 		return Caller{}, fmt.Errorf("no API key was sent: %w", domain.ErrUnauthorized)
 	}
-	k, err := a.APIKeys.APIKeyByHash(ctx, a.Keys.hashAPIKey(key))
+	k, err := a.APIKeys.APIKeyByHash(ctx, a.Keys.HashAPIKey(key))
 	if errors.Is(err, domain.ErrNotFound) {
 		return Caller{}, fmt.Errorf("the API key is unknown: %w", domain.ErrUnauthorized)
 	}

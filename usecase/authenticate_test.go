@@ -12,6 +12,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // withKeys returns a world with a key for acme, one for all tenants, and one that expires in an hour.
@@ -21,7 +22,7 @@ func withKeys(t *testing.T) (w *world, acme, all, brief domain.Secret) {
 	acme, all = domain.NewSecret("ak_acme-4567890123456789012"), domain.NewSecret("ak_all-34567890123456789012")
 	brief = domain.NewSecret("ak_brief-567890123456789012")
 	permissions := domain.Permissions{"/jwt/refresh": {"GET"}}
-	_, err := w.apply.Do(t.Context(), usecase.Kickstart{APIKeys: []usecase.KickstartAPIKey{
+	_, err := w.apply.Do(t.Context(), admin.Kickstart{APIKeys: []admin.KickstartAPIKey{
 		{Key: acme, APIKey: domain.APIKey{Name: "acme", TenantID: "acme", Permissions: permissions}},
 		{Key: all, APIKey: domain.APIKey{Name: "all", Permissions: permissions}},
 		{Key: brief, APIKey: domain.APIKey{Name: "brief", Permissions: permissions,
@@ -129,7 +130,7 @@ func TestWhatCannotBeAnAPIKeyDoesNotReachTheStore(t *testing.T) {
 func TestARemovedAPIKeyIsDeadAtOnce(t *testing.T) {
 	w, acme, _, _ := withKeys(t)
 	other := domain.NewSecret("ak_other-567890123456789012")
-	_, err := w.open(t).apply.Do(t.Context(), usecase.Kickstart{APIKeys: []usecase.KickstartAPIKey{
+	_, err := w.open(t).apply.Do(t.Context(), admin.Kickstart{APIKeys: []admin.KickstartAPIKey{
 		{Key: other, APIKey: domain.APIKey{Name: "acme", TenantID: "acme",
 			Permissions: domain.Permissions{"*": {"*"}}}},
 	}})

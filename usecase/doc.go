@@ -1,5 +1,5 @@
 // Package usecase holds the operations of refreshd, one file each: issue, exchange, list, patch, revoke, log out,
-// authenticate, apply, purge, publish keys, feed streams of revocations, and prove their views. Each is a struct of the
+// authenticate, purge, publish keys, feed streams of revocations, and prove their views. Each is a struct of the
 // ports that it needs, with its input type next to its method. The rules are in domain: a use case reads from a store,
 // lets domain decide, stores the decision, and returns the result.
 //
@@ -21,12 +21,16 @@ import (
 // Clock returns the current time. It may go backwards and differ between processes; the rules allow for both.
 type Clock func() time.Time
 
-// now returns the clock's time as it can be stored: UTC, whole microseconds, no monotonic reading.
-func (c Clock) now() time.Time { return c().UTC().Truncate(time.Microsecond) }
+// Now returns the clock's time as it can be stored: UTC, whole microseconds, no monotonic reading.
+func (c Clock) Now() time.Time { return c().UTC().Truncate(time.Microsecond) }
 
-// wrap wraps an error of a port with the operation that failed. A sentinel of domain or an *domain.Invalid is a result
+func (c Clock) now() time.Time { return c.Now() }
+
+func wrap(operation string, err error) error { return Wrap(operation, err) }
+
+// Wrap wraps an error of a port with the operation that failed. A sentinel of domain or an *domain.Invalid is a result
 // and is kept; every other error is operational and becomes ErrUnavailable.
-func wrap(operation string, err error) error {
+func Wrap(operation string, err error) error {
 	var invalid *domain.Invalid
 	if errors.As(err, &invalid) {
 		return fmt.Errorf("%s: %w", operation, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // A client that gets an error sends the same request again. Whichever call of a port failed, and whether or not it was
@@ -359,16 +360,16 @@ func (s session) told(g usecase.Grant) told {
 }
 
 // kickstart returns a tenant whose users may have two sessions in one of its applications.
-func kickstart() usecase.Kickstart {
-	return usecase.Kickstart{
-		Tenants: []usecase.KickstartTenant{{
+func kickstart() admin.Kickstart {
+	return admin.Kickstart{
+		Tenants: []admin.KickstartTenant{{
 			Tenant: domain.Tenant{ID: "acme", Name: "Acme", Issuer: "https://login.acme.example"},
 			Applications: []domain.Application{
 				{ID: "shop", Name: "Shop", Settings: domain.Settings{MaximumActiveTokens: new(int64(2))}},
 				{ID: "terminal", Name: "Terminal", Settings: domain.Settings{Usage: new(domain.Reusable)}},
 			},
 		}},
-		APIKeys: []usecase.KickstartAPIKey{{
+		APIKeys: []admin.KickstartAPIKey{{
 			APIKey: domain.APIKey{
 				Name: "backend", TenantID: "acme",
 				Permissions: domain.Permissions{"/jwt/issue": {"POST"}, "/jwt/refresh": {"GET", "DELETE"}},

@@ -20,6 +20,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // signingKey stores a second key of a tenant, as a process of an operator would.
@@ -594,10 +595,11 @@ func TestNoCostGrowsWithTheNumberOfTenants(t *testing.T) {
 			wantOutcome(t, w.exchanged(t, made), domain.RefusedInvalid, nil)
 		})
 		step("apply", func() {
-			applied(t, w, usecase.Kickstart{Tenants: []usecase.KickstartTenant{{
+			_, err := w.apply.Do(t.Context(), admin.Kickstart{Tenants: []admin.KickstartTenant{{
 				Tenant:       domain.Tenant{ID: "new", Issuer: "https://new.example"},
 				Applications: []domain.Application{{ID: "shop"}},
 			}}})
+			must(t, err)
 		})
 		other := w.open(t)
 		step("verify in another process", func() {

@@ -339,7 +339,7 @@ func (k *Keys) signing(
 	}
 	// All callers that wait for the key share one, because making an RSA key takes long.
 	err = k.makes.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
-		err := k.makeFirst(ctx, domain.Service(), at, signingKeys{tenantID, a})
+		err := k.makeFirst(ctx, domain.Service(), at, SigningKeys{tenantID, a})
 		if errors.Is(err, domain.ErrDuplicate) { // another process was first
 			return k.Reload(ctx)
 		}
@@ -400,22 +400,22 @@ func (k *Keys) newKey(ctx context.Context, a domain.Algorithm) (domain.Secret, e
 	return private, nil
 }
 
-// signingKeys names the signing keys of a tenant for an algorithm.
-type signingKeys struct {
-	tenantID  string
-	algorithm domain.Algorithm
+// SigningKeys names the signing keys of a tenant for an algorithm.
+type SigningKeys struct {
+	TenantID  string
+	Algorithm domain.Algorithm
 }
 
-// prepare makes the first signing keys of all these that have none, in one write unless another process makes one
+// Prepare makes the first signing keys of all these that have none, in one write unless another process makes one
 // concurrently.
-func (k *Keys) prepare(ctx context.Context, by domain.Origin, wanted []signingKeys) error {
+func (k *Keys) Prepare(ctx context.Context, by domain.Origin, wanted []SigningKeys) error {
 	now := k.Clock.now()
 	err := k.makeFirst(ctx, by, now, wanted...)
 	if !errors.Is(err, domain.ErrDuplicate) {
 		return err
 	}
 	for _, w := range wanted {
-		if _, err := k.signing(ctx, w.tenantID, w.algorithm, now); err != nil {
+		if _, err := k.signing(ctx, w.TenantID, w.Algorithm, now); err != nil {
 			return err
 		}
 	}
@@ -424,25 +424,25 @@ func (k *Keys) prepare(ctx context.Context, by domain.Origin, wanted []signingKe
 
 // makeFirst makes the first signing keys of those that have none which signs at that instant. If another process has
 // made one of them meanwhile it returns ErrDuplicate, and makes none.
-func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wanted ...signingKeys) error {
+func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wanted ...SigningKeys) error {
 	// The known keys may be old: another process may have made a key, or the master key may have changed.
 	if err := k.Reload(ctx); err != nil {
 		return err
 	}
 	var made []domain.SealedKey
 	for _, w := range wanted {
-		keys, err := k.ofTenant(ctx, w.tenantID)
+		keys, err := k.ofTenant(ctx, w.TenantID)
 		if err != nil {
 			return err
 		}
-		if _, ok := keys.SigningAt(w.algorithm, at); ok {
+		if _, ok := keys.SigningAt(w.Algorithm, at); ok {
 			continue
 		}
 		master := k.ring.Load().inForce
 		if master == nil {
 			return fmt.Errorf("make a signing key: %w", domain.ErrWrongMasterKey)
 		}
-		private, err := k.newKey(ctx, w.algorithm)
+		private, err := k.newKey(ctx, w.Algorithm)
 		if err != nil {
 			return err
 		}
@@ -451,7 +451,7 @@ func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wa
 			return fmt.Errorf("make a signing key: %w", err)
 		}
 		sealed, err := master.Seal(domain.SealedKey{
-			Kind: domain.KeySigning, TenantID: w.tenantID, Algorithm: w.algorithm, Number: 1,
+			Kind: domain.KeySigning, TenantID: w.TenantID, Algorithm: w.Algorithm, Number: 1,
 			ID: base64.RawURLEncoding.EncodeToString(id[:]), CreatedAt: k.Clock.now(),
 		}, private, k.Random)
 		if err != nil {
@@ -475,7 +475,8 @@ func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wa
 	return nil
 }
 
-func (k *Keys) hashAPIKey(key domain.Secret) string { return domain.HashAPIKey(k.ring.Load().api, key) }
+// HashAPIKey returns the hash under which an API key is stored.
+func (k *Keys) HashAPIKey(key domain.Secret) string { return domain.HashAPIKey(k.ring.Load().api, key) }
 
 // verify verifies an access token and returns its claims; ErrUnauthorized if no published key signed it. ErrUnknownKey
 // accompanies the error if the key is unknown, or is one that this process cannot open.

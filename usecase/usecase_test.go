@@ -23,6 +23,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // t0 is the instant at which every test begins: not in UTC, and with more digits than a store keeps, like the time of a
@@ -54,7 +55,7 @@ type replica struct {
 	revoke       *usecase.Revoke
 	authenticate *usecase.Authenticate
 	publish      *usecase.Publish
-	apply        *usecase.Apply
+	apply        *admin.Apply
 }
 
 // newWorld returns a world with the tenants acme and globex, each with a shop; acme's other applications are named
@@ -125,7 +126,7 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Tenants: w.probe, Keys: keys,
 			Clock: clock},
 		publish: &usecase.Publish{Tenants: w.probe, Keys: keys, Clock: clock},
-		apply: &usecase.Apply{
+		apply: &admin.Apply{
 			Tenants: w.probe, Applications: w.probe, APIKeys: w.probe, Keys: keys, Clock: clock, Random: w.random,
 		},
 	}

@@ -5,12 +5,12 @@ import (
 	"io"
 	"strings"
 
-	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // PrintApplied prints what was done to each object of a kickstart, with its changes and warnings, and the count of each
 // action. dry is true if nothing was written.
-func PrintApplied(w io.Writer, applied []usecase.Applied, dry bool) {
+func PrintApplied(w io.Writer, applied []admin.Applied, dry bool) {
 	var actions, kinds int
 	count := map[string]int{}
 	for _, a := range applied {
@@ -37,7 +37,7 @@ func PrintApplied(w io.Writer, applied []usecase.Applied, dry bool) {
 }
 
 // became returns the old and the new value of a change; those of a secret are not shown.
-func became(c usecase.Change) string {
+func became(c admin.Change) string {
 	if c.Old == "" && c.New == "" {
 		return "changed"
 	}

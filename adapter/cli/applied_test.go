@@ -7,16 +7,16 @@ import (
 	"unicode/utf8"
 
 	"github.com/refreshd/refreshd/adapter/cli"
-	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 func TestAppliedIsATableWithACount(t *testing.T) {
 	var out strings.Builder
-	cli.PrintApplied(&out, []usecase.Applied{
+	cli.PrintApplied(&out, []admin.Applied{
 		{Kind: "tenant", Name: "acme", Action: "unchanged"},
 		{Kind: "application", Name: "acme/shop", Action: "created", Warnings: []string{"the first", "the second"}},
 		{Kind: "application", Name: "acme/back office", Action: "created"},
-		{Kind: "API key", Name: "backend", Action: "updated", Changes: []usecase.Change{
+		{Kind: "API key", Name: "backend", Action: "updated", Changes: []admin.Change{
 			{Field: "key"}, {Field: "permissions.endpoints./jwt/issue", Old: "none", New: "POST"},
 		}, Warnings: []string{"the last"}},
 	}, false)
@@ -42,9 +42,9 @@ func TestNamesDoNothingToATerminal(t *testing.T) {
 	for _, bad := range []string{"\x1b[2J", "\x1b]0;title\a", "\u009b31m", "\u202e\u2066", "a\rb",
 		"a\nunchanged  tenant  root", "\x00", "\u2028", "\ufeff", "\xff", "\u200b"} {
 		var out strings.Builder
-		cli.PrintApplied(&out, []usecase.Applied{
+		cli.PrintApplied(&out, []admin.Applied{
 			{Kind: "API key", Name: "k" + bad, Action: "updated", Warnings: []string{"there is no endpoint /x" + bad},
-				Changes: []usecase.Change{{Field: "x" + bad, Old: bad, New: "y" + bad}}},
+				Changes: []admin.Change{{Field: "x" + bad, Old: bad, New: "y" + bad}}},
 		}, false)
 		if lines := strings.Count(out.String(), "\n"); lines != 4 {
 			t.Errorf("%q: got %d lines, want 4:\n%q", bad, lines, out.String())

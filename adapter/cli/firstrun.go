@@ -14,27 +14,27 @@ import (
 	"text/template"
 
 	"github.com/refreshd/refreshd/domain"
-	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // FirstRun is what serve applies to an empty embedded store, for a first try: a tenant and an application, both with
 // the default policy, and an API key for that tenant that may do everything except administration: it may list all
 // sessions and follow the revocations too, so that every example works with it. The Secret is that key, made of 32
 // random bytes.
-func FirstRun(random io.Reader) (usecase.Kickstart, domain.Secret, error) {
+func FirstRun(random io.Reader) (admin.Kickstart, domain.Secret, error) {
 	var raw [32]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
-		return usecase.Kickstart{}, domain.Secret{}, fmt.Errorf("cli: make the first API key: %w", err)
+		return admin.Kickstart{}, domain.Secret{}, fmt.Errorf("cli: make the first API key: %w", err)
 	}
 	key := domain.NewSecret("ak_" + base64.RawURLEncoding.EncodeToString(raw[:]))
 	const tenant = "default"
-	return usecase.Kickstart{
+	return admin.Kickstart{
 		By: domain.Service(),
-		Tenants: []usecase.KickstartTenant{{
+		Tenants: []admin.KickstartTenant{{
 			Tenant:       domain.Tenant{ID: tenant, Name: "Default"},
 			Applications: []domain.Application{{ID: "demo", Name: "Demo"}},
 		}},
-		APIKeys: []usecase.KickstartAPIKey{{
+		APIKeys: []admin.KickstartAPIKey{{
 			APIKey: domain.APIKey{Name: "first", TenantID: tenant, Permissions: domain.Permissions{
 				"*": {"*"}, domain.SessionsPermission: {"GET"}, domain.RevocationsPermission: {"GET"},
 			}},

@@ -16,6 +16,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // Whatever somebody feeds it, every refusal names the file on every line, holds nothing that a terminal would obey,
@@ -93,7 +94,7 @@ func FuzzApplyKickstart(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		apply := &usecase.Apply{
+		apply := &admin.Apply{
 			Tenants: store, Applications: store, APIKeys: store, Keys: keys, Clock: time.Now, Random: rand.Reader,
 		}
 		would, dryErr := apply.DryRun(t.Context(), d.Kickstart)

@@ -17,7 +17,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/manifest"
 	"github.com/refreshd/refreshd/config/spelling"
 	"github.com/refreshd/refreshd/domain"
-	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // maxKickstart is the maximum size of a kickstart file in bytes.
@@ -25,7 +25,7 @@ const maxKickstart = 1 << 20
 
 // Document is a kickstart file that was read.
 type Document struct {
-	Kickstart usecase.Kickstart
+	Kickstart admin.Kickstart
 
 	file  string
 	lines manifest.Lines
@@ -48,21 +48,21 @@ func ReadKickstart(file string, text []byte, lookupEnv func(string) (string, boo
 		return Document{}, &fileError{file, problems}
 	}
 	by := domain.Actor{Kind: domain.ActorKickstart, Name: filepath.Base(file)}
-	k := usecase.Kickstart{By: domain.Origin{Actor: by}}
+	k := admin.Kickstart{By: domain.Origin{Actor: by}}
 	for _, t := range m.Tenants {
-		kt := usecase.KickstartTenant{Tenant: t.Tenant}
+		kt := admin.KickstartTenant{Tenant: t.Tenant}
 		for _, a := range t.Applications {
 			kt.Applications = append(kt.Applications, a.Application)
 		}
 		k.Tenants = append(k.Tenants, kt)
 	}
 	for _, key := range m.APIKeys {
-		k.APIKeys = append(k.APIKeys, usecase.KickstartAPIKey{APIKey: key.APIKey, Key: key.Key})
+		k.APIKeys = append(k.APIKeys, admin.KickstartAPIKey{APIKey: key.APIKey, Key: key.Key})
 	}
 	return Document{Kickstart: k, file: file, lines: lines}, nil
 }
 
-// Explain turns the *domain.Invalid that usecase.Apply returned for this document into an error with one line for
+// Explain turns the *domain.Invalid that admin.Apply returned for this document into an error with one line for
 // each problem: the line of the file and the field. A field that the file leaves out has the line of its object.
 // Explain returns other errors unchanged.
 func (d Document) Explain(err error) error {

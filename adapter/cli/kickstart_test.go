@@ -14,7 +14,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/cli"
 	"github.com/refreshd/refreshd/domain"
-	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 const file = "kickstart.yaml"
@@ -61,9 +61,9 @@ apiKeys:
   - name: 'operator'
     key: ak_0123456789abcdefghijklmn
 `, map[string]string{"BACKEND_KEY": "ak_from-the-environment_24"}).Kickstart
-	want := usecase.Kickstart{
+	want := admin.Kickstart{
 		By: domain.Origin{Actor: domain.Actor{Kind: domain.ActorKickstart, Name: "kickstart.yaml"}},
-		Tenants: []usecase.KickstartTenant{{
+		Tenants: []admin.KickstartTenant{{
 			Tenant: domain.Tenant{
 				ID: "acme", Name: "Acme", Issuer: "https://auth.acme.example",
 				Settings: domain.Settings{AccessTokenSeconds: pointer[int64](900)},
@@ -75,7 +75,7 @@ apiKeys:
 				{ID: "back office"},
 			},
 		}},
-		APIKeys: []usecase.KickstartAPIKey{
+		APIKeys: []admin.KickstartAPIKey{
 			{
 				APIKey: domain.APIKey{
 					Name: "backend", TenantID: "acme",

@@ -16,19 +16,25 @@ import (
 const (
 	// createAPIKey does not change an existing key of that id. A name or hash that another key has is an error.
 	createAPIKey = `
-INSERT INTO api_keys (id, name, hash, tenant_id, permissions, expires_at, version) VALUES ($1, $2, $3, $4, $5, $6, 1)
-ON CONFLICT (id) DO NOTHING RETURNING version`
+INSERT INTO api_keys (id, name, hash, previous_hash, tenant_id, permissions, expires_at, version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 1) ON CONFLICT (id) DO NOTHING RETURNING version`
 	replaceAPIKey = `
 UPDATE api_keys SET
-  name = $2, hash = $3, tenant_id = $4, permissions = $5, expires_at = $6, version = version + 1
-WHERE id = $1 AND version = $7 RETURNING version`
+  name = $2, hash = $3, previous_hash = $4, tenant_id = $5, permissions = $6, expires_at = $7, version = version + 1
+WHERE id = $1 AND version = $8 RETURNING version`
+	// No index compares the two columns: one that has a hash in either of them is found under a lock. That of the keys
+	// serves, as both are written rarely.
+	lockAPIKeys = `UPDATE key_ring SET revision = revision WHERE one = 1`
+	countHashes = `
+SELECT count(*) FROM api_keys WHERE id <> $1 AND (hash IN ($2, $3) OR previous_hash IN ($2, $3))`
 	deleteAPIKey = `DELETE FROM api_keys WHERE id = $1 AND version = $2`
 	countAPIKeys = `SELECT count(*) FROM api_keys WHERE id = $1`
 
-	selectAPIKey = `SELECT id, name, hash, tenant_id, permissions, expires_at, version FROM api_keys`
+	selectAPIKey = `SELECT id, name, hash, previous_hash, tenant_id, permissions, expires_at, version FROM api_keys`
 	apiKeyByID   = selectAPIKey + ` WHERE id = $1`
 	apiKeyByName = selectAPIKey + ` WHERE name = $1`
-	apiKeyByHash = selectAPIKey + ` WHERE hash = $1`
+	// apiKeyByHash probes one index, and the other one only if that has no row.
+	apiKeyByHash = selectAPIKey + ` WHERE hash = $1 UNION ALL ` + selectAPIKey + ` WHERE previous_hash = $1 LIMIT 1`
 	apiKeysAfter = selectAPIKey + ` WHERE id > $1 ORDER BY id LIMIT $2`
 )
 
@@ -45,7 +51,11 @@ func (s *Store) SaveAPIKey(
 		return 0, err
 	}
 	statement := createAPIKey
-	args := []any{k.ID[:], k.Name, []byte(k.Hash), k.TenantID, string(text), micros(k.ExpiresAt)}
+	hash, previous := []byte(k.Hash), []byte(nil)
+	if k.PreviousHash != "" {
+		previous = []byte(k.PreviousHash)
+	}
+	args := []any{k.ID[:], k.Name, hash, previous, k.TenantID, string(text), micros(k.ExpiresAt)}
 	if expect != 0 {
 		statement, args = replaceAPIKey, append(args, int64(expect))
 	}
@@ -57,6 +67,9 @@ func (s *Store) SaveAPIKey(
 					return err
 				}
 			}
+			if err := checkHashes(tx, k); err != nil {
+				return err
+			}
 			if err := queryRow(tx.Raw(statement, args...), domain.ErrStale, &version); err != nil {
 				return err
 			}
@@ -67,6 +80,19 @@ func (s *Store) SaveAPIKey(
 			return err
 		})
 	})
+}
+
+// checkHashes returns ErrDuplicate if another key has one of k's hashes, and keeps other saves out until tx ends.
+func checkHashes(tx *gorm.DB, k domain.APIKey) error {
+	if err := tx.Exec(lockAPIKeys).Error; err != nil {
+		return err
+	}
+	others, previous := 0, cmp.Or(k.PreviousHash, k.Hash)
+	err := queryRow(tx.Raw(countHashes, k.ID[:], []byte(k.Hash), []byte(previous)), nil, &others)
+	if err == nil && others > 0 {
+		return domain.ErrDuplicate
+	}
+	return err
 }
 
 // duplicateOrStale maps the error of a save. If two calls create the same object concurrently, PostgreSQL refuses one
@@ -147,13 +173,13 @@ func (s *Store) APIKeys(
 
 func scanAPIKey(scan scanner) (k domain.APIKey, err error) {
 	var (
-		id, hash, permissions []byte
-		expiresAt             int64
+		id, hash, previous, permissions []byte
+		expiresAt                       int64
 	)
-	if err := scan(&id, &k.Name, &hash, &k.TenantID, &permissions, &expiresAt, &k.Version); err != nil {
+	if err := scan(&id, &k.Name, &hash, &previous, &k.TenantID, &permissions, &expiresAt, &k.Version); err != nil {
 		return domain.APIKey{}, err
 	}
 	copy(k.ID[:], id)
-	k.Hash, k.ExpiresAt = string(hash), instant(expiresAt)
+	k.Hash, k.PreviousHash, k.ExpiresAt = string(hash), string(previous), instant(expiresAt)
 	return k, json.Unmarshal(permissions, &k.Permissions)
 }

@@ -13,14 +13,19 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// withoutReach undoes the fifth migration.
-var withoutReach = []string{
+// withoutPreviousAPIKeys undoes the sixth migration.
+var withoutPreviousAPIKeys = []string{
+	`ALTER TABLE api_keys DROP COLUMN previous_hash`, `DELETE FROM goose_db_version WHERE version_id = 6`,
+}
+
+// withoutReach undoes the fifth and the sixth migration.
+var withoutReach = append(slices.Clone(withoutPreviousAPIKeys),
 	`DROP TABLE revocation_feed, feed_readers`, `ALTER TABLE refresh_tokens DROP COLUMN feed`,
 	`ALTER TABLE marks DROP COLUMN feed, DROP COLUMN stamped_epoch, DROP COLUMN except_id, DROP COLUMN except_epoch`,
 	`ALTER TABLE tenants DROP COLUMN longest_access_ttl`, `DELETE FROM goose_db_version WHERE version_id = 5`,
-}
+)
 
-// withoutEvents undoes the fourth and the fifth migration.
+// withoutEvents undoes the fourth migration and those after it.
 var withoutEvents = append(slices.Clone(withoutReach),
 	`DROP TABLE events, jobs`, `ALTER TABLE tenants DROP COLUMN version, DROP COLUMN version_counter`,
 	`ALTER TABLE applications DROP COLUMN version`, `ALTER TABLE api_keys DROP COLUMN id, DROP COLUMN version`,
@@ -156,7 +161,10 @@ func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	}
 	wantReady(t, s, "the schema is older (version 2)")
 	release()
-	for _, want := range []string{"applied 00003_lists.sql, applied 00004_events.sql, applied 00005_reach.sql", ""} {
+	for _, want := range []string{
+		"applied 00003_lists.sql, applied 00004_events.sql, applied 00005_reach.sql, applied 00006_previous_api_keys.sql",
+		"",
+	} {
 		var got []string
 		if err := s.Migrate(t.Context(), func(step string) { got = append(got, step) }); err != nil {
 			t.Fatal(err)

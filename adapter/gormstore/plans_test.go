@@ -378,3 +378,69 @@ func TestPostgresAChangeIsAHOTUpdate(t *testing.T) {
 		t.Errorf("got %+v, want 20 updates, all of them HOT", got)
 	}
 }
+
+// keyStatement returns the statement that each request with an API key sends.
+func keyStatement(t *testing.T, s *gormstore.Store, j *journal) string {
+	t.Helper()
+	k := domain.APIKey{Name: "backend", Hash: "now", PreviousHash: "before"}
+	if err := storagetest.SaveAPIKey(t.Context(), s, k); err != nil {
+		t.Fatal(err)
+	}
+	j.statements(t)
+	var last string
+	for _, hash := range []string{"now", "before"} {
+		if got, err := s.APIKeyByHash(t.Context(), hash); err != nil || got.Name != k.Name {
+			t.Fatalf("by %q: %q, %v", hash, got.Name, err)
+		}
+		got := j.statements(t)
+		if len(got) != 1 || last != "" && got[0] != last {
+			t.Fatalf("by %q: got statements %q, want the same one", hash, got)
+		}
+		last = got[0]
+	}
+	return last
+}
+
+// Every request of a backend looks an API key up: by an index for each of its hashes, whatever the statistics are.
+func TestPostgresAPIKeysAreFoundByTheIndexesOfTheirHashes(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	text := keyStatement(t, s, &j)
+	db := d.raw(t)
+	conn := must(db.Conn(t.Context()))(t)
+	defer conn.Close()
+	for _, name := range gormstore.PlannerSettings {
+		planText(t, conn, `SET `+name+` = '`+gormstore.SessionSettings[name]+`'`)
+	}
+	for _, when := range []string{"small", "large"} {
+		if when == "large" {
+			execute(t, db, `INSERT INTO api_keys (name, hash, tenant_id, permissions, expires_at, previous_hash)
+SELECT 'key ' || n, sha256(n::text::bytea), '', '{}', 0, CASE WHEN n % 2 = 0 THEN sha256(('p' || n)::bytea) END
+FROM generate_series(1, 5000) AS n`, `ANALYZE api_keys`)
+		}
+		planText(t, conn, `PREPARE key AS `+text)
+		plan := planText(t, conn, `EXPLAIN EXECUTE key (NULL)`)
+		planText(t, conn, `DEALLOCATE key`)
+		for _, index := range []string{"api_keys_hash_key on api_keys", "api_keys_previous_hash on api_keys"} {
+			if !strings.Contains(plan, "Index Scan using "+index) || strings.Contains(plan, "Seq Scan") {
+				t.Errorf("%s: want a scan using %s and no other:\n%s", when, index, plan)
+			}
+		}
+	}
+}
+
+func TestSQLiteAPIKeysAreFoundByTheIndexesOfTheirHashes(t *testing.T) {
+	t.Parallel()
+	d := onSQLite(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	text := keyStatement(t, s, &j)
+	plan := strings.Join(planOf(t, d.raw(t), text), "\n")
+	for _, want := range []string{"(hash=?)", "INDEX api_keys_previous_hash (previous_hash=?)"} {
+		if !strings.Contains(plan, want) || strings.Contains(plan, "SCAN") {
+			t.Errorf("want a search by %s, and no scan:\n%s", want, plan)
+		}
+	}
+}

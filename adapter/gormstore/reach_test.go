@@ -459,7 +459,7 @@ func TestARevocationByAnOlderProgramIsAFact(t *testing.T) {
 	})
 }
 
-// beforeReach undoes the fifth migration of a store.
+// beforeReach undoes the fifth and the sixth migration of a store.
 func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 	t.Helper()
 	if s.Stats().MaxOpenConnections > 1 {
@@ -471,7 +471,8 @@ func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 		`ALTER TABLE marks DROP COLUMN feed`, `ALTER TABLE marks DROP COLUMN stamped_epoch`,
 		`ALTER TABLE marks DROP COLUMN except_id`,
 		`ALTER TABLE marks DROP COLUMN except_epoch`, `ALTER TABLE tenants DROP COLUMN longest_access_ttl`,
-		`DELETE FROM goose_db_version WHERE version_id = 5`)
+		`DROP INDEX api_keys_previous_hash`, `ALTER TABLE api_keys DROP COLUMN previous_hash`,
+		`DELETE FROM goose_db_version WHERE version_id >= 5`)
 }
 
 // A revocation from before the upgrade has a position afterwards, by its own time: the first reader finds those of the

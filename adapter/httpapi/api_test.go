@@ -27,6 +27,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 const (
@@ -151,9 +152,9 @@ func (s *service) setPublicURL(t testing.TB, publicURL string) {
 	s.mount(t)
 }
 
-func (s *service) apply(t testing.TB, k usecase.Kickstart) {
+func (s *service) apply(t testing.TB, k admin.Kickstart) {
 	t.Helper()
-	apply := &usecase.Apply{
+	apply := &admin.Apply{
 		Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.store.opened, Clock: s.clock,
 		Random: rand.Reader,
 	}
@@ -163,7 +164,7 @@ func (s *service) apply(t testing.TB, k usecase.Kickstart) {
 }
 
 // standard is two tenants whose applications have the same ids, so that only the tenant distinguishes them.
-func standard(keys map[string]string) usecase.Kickstart {
+func standard(keys map[string]string) admin.Kickstart {
 	apps := func() []domain.Application {
 		return []domain.Application{
 			{ID: "shop", Name: "Shop", Settings: domain.Settings{CookieOnly: new(false)}},
@@ -175,21 +176,21 @@ func standard(keys map[string]string) usecase.Kickstart {
 				AccessTokenSeconds: new(int64(60))}},
 		}
 	}
-	key := func(name, tenant string, p domain.Permissions) usecase.KickstartAPIKey {
-		return usecase.KickstartAPIKey{
+	key := func(name, tenant string, p domain.Permissions) admin.KickstartAPIKey {
+		return admin.KickstartAPIKey{
 			APIKey: domain.APIKey{Name: name, TenantID: tenant, Permissions: p}, Key: domain.NewSecret(keys[name]),
 		}
 	}
 	backend := domain.Permissions{"/jwt/issue": {"POST"}, "/jwt/refresh": {"GET", "DELETE"}}
 	expired := key("expired", aTenant, backend)
 	expired.APIKey.ExpiresAt = began
-	return usecase.Kickstart{
-		Tenants: []usecase.KickstartTenant{
+	return admin.Kickstart{
+		Tenants: []admin.KickstartTenant{
 			{Tenant: domain.Tenant{ID: aTenant, Name: "Acme", Issuer: "https://auth.acme.example"}, Applications: apps()},
 			{Tenant: domain.Tenant{ID: bTenant, Name: "Globex"},
 				Applications: append(apps(), domain.Application{ID: "globex only", Name: "More"})},
 		},
-		APIKeys: []usecase.KickstartAPIKey{
+		APIKeys: []admin.KickstartAPIKey{
 			key("backend", aTenant, backend),
 			key("everywhere", "", domain.Permissions{"*": {"*"}}),
 			key("everything of acme", aTenant, domain.Permissions{"*": {"*"}}),

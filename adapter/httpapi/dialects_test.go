@@ -17,7 +17,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/test/support/contract"
 	"github.com/refreshd/refreshd/test/support/tiny"
-	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // newBilingual returns a service with a second dialect beside the API, whose greeting fails with *fail. It has two more
@@ -29,7 +29,7 @@ func newBilingual(t *testing.T, limits *web.RateLimits) (s *service, fail *error
 		s.keys[name] = "ak_" + strings.ReplaceAll(name, " ", "_") + strings.Repeat("0", 30)
 		secrets.add(s.keys[name])
 	}
-	s.apply(t, usecase.Kickstart{APIKeys: []usecase.KickstartAPIKey{
+	s.apply(t, admin.Kickstart{APIKeys: []admin.KickstartAPIKey{
 		{Key: domain.NewSecret(s.keys["reads all"]), APIKey: domain.APIKey{
 			Name: "reads all", Permissions: domain.Permissions{"/jwt/refresh": {"GET"}},
 		}},

@@ -14,7 +14,7 @@ import (
 	"unicode"
 
 	"github.com/refreshd/refreshd/domain"
-	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // hostile lists texts with a meaning in a header, a log, a terminal or a page.
@@ -119,11 +119,11 @@ func TestTheLogCannotBeForged(t *testing.T) {
 					return r
 				}, strings.ToValidUTF8(bad, ""))
 				s.keys[keyName] = "ak_0123456789abcdef0123456789"
-				apply := &usecase.Apply{
+				apply := &admin.Apply{
 					Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.store.opened, Clock: s.clock,
 					Random: rand.Reader,
 				}
-				if _, err := apply.Do(t.Context(), usecase.Kickstart{APIKeys: []usecase.KickstartAPIKey{{
+				if _, err := apply.Do(t.Context(), admin.Kickstart{APIKeys: []admin.KickstartAPIKey{{
 					APIKey: domain.APIKey{Name: keyName, TenantID: aTenant, Permissions: domain.Permissions{"/jwt/refresh": {"*"}}},
 					Key:    domain.NewSecret(s.keys[keyName]),
 				}}}); err != nil {

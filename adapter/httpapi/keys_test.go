@@ -15,7 +15,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/domain"
-	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 func keyIDs(t *testing.T, a *answer) []string {
@@ -129,7 +129,7 @@ func TestTheSharedKeysAreASingleTenantsOwnToo(t *testing.T) {
 	}
 	k := standard(s.keys)
 	k.APIKeys = nil
-	s.apply(t, usecase.Kickstart{Tenants: k.Tenants[:1]})
+	s.apply(t, admin.Kickstart{Tenants: k.Tenants[:1]})
 	s.wait(time.Second)
 	own := s.do(t, "GET", "/t/acme/.well-known/jwks.json").want(t, 200)
 	shared := s.do(t, "GET", "/.well-known/jwks.json").want(t, 200)
@@ -145,9 +145,9 @@ func TestTheSharedKeysAreASingleTenantsOwnToo(t *testing.T) {
 
 func TestKeysOfEveryAlgorithmArePublished(t *testing.T) {
 	s := newEmptyService(t)
-	var k usecase.Kickstart
+	var k admin.Kickstart
 	for _, a := range []domain.Algorithm{domain.ES256, domain.PS256} {
-		k.Tenants = append(k.Tenants, usecase.KickstartTenant{
+		k.Tenants = append(k.Tenants, admin.KickstartTenant{
 			Tenant: domain.Tenant{ID: string(a), Name: string(a), Settings: domain.Settings{Algorithm: &a}},
 		})
 	}

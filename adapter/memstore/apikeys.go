@@ -27,9 +27,7 @@ func (s *Store) SaveAPIKey(
 	if _, ok := s.tenants[k.TenantID]; !ok && k.TenantID != "" {
 		return 0, domain.ErrNotFound
 	}
-	hash, hashTaken := s.byHash[k.Hash]
-	name, nameTaken := s.byName[k.Name]
-	if hashTaken && hash != k.ID || nameTaken && name != k.ID {
+	if taken(s.byName, k.Name, k.ID) || taken(s.byHash, k.Hash, k.ID) || taken(s.byHash, k.PreviousHash, k.ID) {
 		return 0, domain.ErrDuplicate
 	}
 	if expect != 0 {
@@ -38,8 +36,17 @@ func (s *Store) SaveAPIKey(
 	k = cloneAPIKey(k)
 	k.Version = expect + 1
 	s.apiKeys[k.ID], s.byName[k.Name], s.byHash[k.Hash] = k, k.ID, k.ID
+	if k.PreviousHash != "" {
+		s.byHash[k.PreviousHash] = k.ID
+	}
 	s.events.add(e, k.Version)
 	return k.Version, nil
+}
+
+// taken reports whether value is that of another key than id.
+func taken(by map[string]domain.ID, value string, id domain.ID) bool {
+	other, ok := by[value]
+	return ok && other != id
 }
 
 // DeleteAPIKey implements port.APIKeys.
@@ -64,6 +71,7 @@ func (s *Store) forget(k domain.APIKey) {
 	delete(s.apiKeys, k.ID)
 	delete(s.byName, k.Name)
 	delete(s.byHash, k.Hash)
+	delete(s.byHash, k.PreviousHash)
 }
 
 // APIKey implements port.APIKeys.

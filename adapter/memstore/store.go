@@ -41,7 +41,7 @@ type Store struct {
 	ids          map[domain.Scope][]domain.ID        // of the tokens of a user, an application or a tenant, ascending
 	apiKeys      map[domain.ID]domain.APIKey
 	byName       map[string]domain.ID // API keys by name
-	byHash       map[string]domain.ID // API keys by hash
+	byHash       map[string]domain.ID // API keys by hash and by previous hash
 	ring         keyRing
 	events       events
 	reach        reach

@@ -24,6 +24,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 const (
@@ -168,7 +169,7 @@ func newIdleService(t testing.TB) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kickstart := usecase.Kickstart{Tenants: []usecase.KickstartTenant{
+	kickstart := admin.Kickstart{Tenants: []admin.KickstartTenant{
 		{Tenant: domain.Tenant{ID: acme, Name: "Acme"}}, {Tenant: domain.Tenant{ID: globex, Name: "Globex"}},
 	}}
 	for name, key := range keys {
@@ -176,9 +177,9 @@ func newIdleService(t testing.TB) *service {
 		secrets.Store(s.keys[name], true)
 		key.Name = name
 		kickstart.APIKeys = append(kickstart.APIKeys,
-			usecase.KickstartAPIKey{APIKey: key, Key: domain.NewSecret(s.keys[name])})
+			admin.KickstartAPIKey{APIKey: key, Key: domain.NewSecret(s.keys[name])})
 	}
-	apply := &usecase.Apply{
+	apply := &admin.Apply{
 		Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: opened, Clock: time.Now, Random: rand.Reader,
 	}
 	if _, err := apply.Do(t.Context(), kickstart); err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // The package imports nothing of the service, so only a test can hold them to one protocol: the service's own stream,
@@ -115,13 +116,13 @@ func streamOf(t *testing.T, feed *usecase.Feed) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	apply := &usecase.Apply{
+	apply := &admin.Apply{
 		Tenants: store, Applications: store, APIKeys: store, Keys: opened, Clock: time.Now, Random: rand.Reader,
 	}
 	permissions := domain.Permissions{"/revocations": {"GET"}}
-	if _, err := apply.Do(t.Context(), usecase.Kickstart{
-		Tenants: []usecase.KickstartTenant{{Tenant: domain.Tenant{ID: "acme", Name: "Acme"}}},
-		APIKeys: []usecase.KickstartAPIKey{{
+	if _, err := apply.Do(t.Context(), admin.Kickstart{
+		Tenants: []admin.KickstartTenant{{Tenant: domain.Tenant{ID: "acme", Name: "Acme"}}},
+		APIKeys: []admin.KickstartAPIKey{{
 			APIKey: domain.APIKey{Name: "reader", TenantID: "acme", Permissions: permissions}, Key: domain.NewSecret(apiKey),
 		}},
 	}); err != nil {

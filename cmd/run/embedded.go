@@ -15,6 +15,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // The files beside an embedded database.
@@ -170,7 +171,7 @@ func (p process) fill(ctx context.Context, s *service, publicURL string, kicksta
 // written to the file that the notice names. So the API key in a file first-api-key is in the store, and a key in the
 // store is in a file.
 func (f inFile) firstRun(
-	ctx context.Context, s *service, dir string, k usecase.Kickstart, key domain.Secret,
+	ctx context.Context, s *service, dir string, k admin.Kickstart, key domain.Secret,
 ) (file string, err error) {
 	r := &firstRun{
 		service: s, dir: dir, begun: filepath.Join(dir, filepath.Base(f.path)+"."+firstKeyName), kickstart: k, key: key,
@@ -191,7 +192,7 @@ func (f inFile) firstRun(
 type firstRun struct {
 	*service
 	dir, begun string // where the notice says the key is; the file of the first step
-	kickstart  usecase.Kickstart
+	kickstart  admin.Kickstart
 	key        domain.Secret
 	file       string // that the notice names
 }
@@ -309,7 +310,7 @@ func (s *service) knows(ctx context.Context, key domain.Secret) (bool, error) {
 
 // filled reports whether the store holds anything other than a part of what an interrupted first run creates. A store
 // that was filled otherwise gets no further key.
-func (s *service) filled(ctx context.Context, k usecase.Kickstart, begun bool) (bool, error) {
+func (s *service) filled(ctx context.Context, k admin.Kickstart, begun bool) (bool, error) {
 	hasData, err := s.store.HasData(ctx)
 	if err != nil || !hasData || !begun {
 		return hasData, err

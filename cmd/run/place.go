@@ -11,7 +11,7 @@ import (
 	"github.com/refreshd/refreshd/config"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
-	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // place is where a database is, and how a process treats it because of that.
@@ -28,7 +28,7 @@ type place interface {
 	dir() string
 	// firstRun puts a tenant, an application and an API key into an empty store, and the key into a file in dir, which it
 	// returns; an empty string if the store was not empty. No other process may do so concurrently.
-	firstRun(ctx context.Context, s *service, dir string, k usecase.Kickstart, key domain.Secret) (file string, err error)
+	firstRun(ctx context.Context, s *service, dir string, k admin.Kickstart, key domain.Secret) (file string, err error)
 }
 
 // placeOf returns where the database d of the kind s is.
@@ -57,7 +57,7 @@ func (o onServer) masterKey(context.Context, port.Store, bool) (domain.MasterKey
 		"without it the keys in the store cannot be decrypted", o.title)
 }
 
-func (onServer) firstRun(context.Context, *service, string, usecase.Kickstart, domain.Secret) (string, error) {
+func (onServer) firstRun(context.Context, *service, string, admin.Kickstart, domain.Secret) (string, error) {
 	return "", nil
 }
 
@@ -90,7 +90,7 @@ func (inMemory) masterKey(context.Context, port.Store, bool) (domain.MasterKey, 
 
 // firstRun replaces the file of an earlier store.
 func (inMemory) firstRun(
-	ctx context.Context, s *service, dir string, k usecase.Kickstart, key domain.Secret,
+	ctx context.Context, s *service, dir string, k admin.Kickstart, key domain.Secret,
 ) (file string, err error) {
 	if _, err := s.applier().Do(ctx, k); err != nil {
 		return "", err

@@ -19,6 +19,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // service holds the parts of a running refreshd.
@@ -151,8 +152,8 @@ func (s *service) masterKey(ctx context.Context, c config.Config, readOnly bool)
 	return s.place.masterKey(ctx, s.store, readOnly)
 }
 
-func (s *service) applier() *usecase.Apply {
-	return &usecase.Apply{
+func (s *service) applier() *admin.Apply {
+	return &admin.Apply{
 		Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,
 	}
 }

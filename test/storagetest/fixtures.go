@@ -150,8 +150,9 @@ func zeroSettings() domain.Settings {
 func fullAPIKey() domain.APIKey {
 	return domain.APIKey{
 		ID: tokenID(70), Name: "backend", Hash: everyByte[:32], TenantID: "acme", Version: 97,
-		Permissions: domain.Permissions{"/jwt/refresh": {"GET", "DELETE"}, "*": {"*"}},
-		ExpiresAt:   t0.Add(11 * tick),
+		PreviousHash: everyByte[32:64],
+		Permissions:  domain.Permissions{"/jwt/refresh": {"GET", "DELETE"}, "*": {"*"}},
+		ExpiresAt:    t0.Add(11 * tick),
 	}
 }
 

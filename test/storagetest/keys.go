@@ -19,6 +19,9 @@ var keeping = []clause{
 		byHash, err := e.store.APIKeyByHash(e.Context(), k.Hash)
 		e.must(err)
 		e.wantSame("by hash", byHash, k)
+		byPrevious, err := e.store.APIKeyByHash(e.Context(), k.PreviousHash)
+		e.must(err)
+		e.wantSame("by the previous hash", byPrevious, k)
 	}},
 
 	{"APIKeys/SaveAPIKey/replaces the key of that name, whole, and its hash finds nothing any more", func(e *env) {
@@ -49,6 +52,79 @@ var keeping = []clause{
 		}
 		_, err := e.store.APIKeyByName(e.Context(), "three")
 		e.wantErr("the one not created", err, domain.ErrNotFound)
+	}},
+
+	{"APIKeys/SaveAPIKey/its previous hash finds it too, until it has another one or none", func(e *env) {
+		k := domain.APIKey{Name: "backend", Hash: "first"}
+		for _, step := range []struct {
+			hash, previous string
+			free           []string // hashes that find nothing
+		}{
+			{"first", "", []string{"second", "third"}},
+			{"second", "first", []string{"third"}},
+			{"third", "second", []string{"first"}},
+			{"third", "first", []string{"second"}},
+			{"first", "third", []string{"second"}}, // back again
+			{"third", "", []string{"first", "second"}},
+		} {
+			k.Hash, k.PreviousHash = step.hash, step.previous
+			e.must(SaveAPIKey(e.Context(), e.store, k))
+			for _, hash := range []string{step.hash, step.previous} {
+				if hash == "" {
+					continue
+				}
+				got, err := e.store.APIKeyByHash(e.Context(), hash)
+				e.must(err)
+				e.wantSame("by "+hash, got, k)
+			}
+			for _, hash := range append(step.free, "") {
+				_, err := e.store.APIKeyByHash(e.Context(), hash)
+				e.wantErr(fmt.Sprintf("by %q, which it does not have", hash), err, domain.ErrNotFound)
+			}
+		}
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "other", Hash: "first", PreviousHash: "second"}))
+	}},
+
+	{"APIKeys/SaveAPIKey/a hash of another key, current or previous, is a duplicate", func(e *env) {
+		one := domain.APIKey{Name: "one", Hash: "hash 1", PreviousHash: "previous 1"}
+		two := domain.APIKey{Name: "two", Hash: "hash 2", PreviousHash: "previous 2"}
+		e.must(SaveAPIKey(e.Context(), e.store, one))
+		e.must(SaveAPIKey(e.Context(), e.store, two))
+		for _, taken := range []string{one.Hash, one.PreviousHash} {
+			for _, name := range []string{"two", "three"} {
+				e.wantErr(taken+" as the hash of "+name, SaveAPIKey(e.Context(), e.store,
+					domain.APIKey{Name: name, Hash: taken, PreviousHash: "free"}), domain.ErrDuplicate)
+				e.wantErr(taken+" as the previous hash of "+name, SaveAPIKey(e.Context(), e.store,
+					domain.APIKey{Name: name, Hash: "free", PreviousHash: taken}), domain.ErrDuplicate)
+			}
+		}
+		for _, want := range []domain.APIKey{one, two} {
+			for _, hash := range []string{want.Hash, want.PreviousHash} {
+				got, err := e.store.APIKeyByHash(e.Context(), hash)
+				e.must(err)
+				e.wantSame("after the duplicates", got, want)
+			}
+		}
+		_, err := e.store.APIKeyByHash(e.Context(), "free")
+		e.wantErr("a hash that was not stored", err, domain.ErrNotFound)
+	}},
+
+	{"APIKeys/SaveAPIKey/of many concurrent keys with one hash, as either of their two, one is stored", func(e *env) {
+		hs := e.handles(3)
+		errs := make([]error, 12)
+		together(len(errs), func(i int) {
+			k := domain.APIKey{Name: fmt.Sprint("key ", i), Hash: "one", PreviousHash: fmt.Sprint("own ", i)}
+			if k.ID = tokenID(i + 1); i%2 == 0 {
+				k.Hash, k.PreviousHash = k.PreviousHash, k.Hash
+			}
+			_, errs[i] = hs[i%3].SaveAPIKey(e.Context(), k, 0, NewEvent())
+		})
+		winner := e.wantOneWinner(errs, domain.ErrDuplicate)
+		got, err := e.store.APIKeyByHash(e.Context(), "one")
+		e.must(err)
+		if want := fmt.Sprint("key ", winner); got.Name != want {
+			e.Errorf("the hash finds %s, want %s", got.Name, want)
+		}
 	}},
 
 	{"APIKeys/SaveAPIKey/for a tenant that does not exist is not found, and writes nothing", func(e *env) {

@@ -3285,6 +3285,87 @@ var keyMutants = []mutant{
 		},
 	},
 	{
+		clause: "APIKeys/SaveAPIKey/keeps every field",
+		fault:  "a key has no previous hash",
+		inject: func(f *faulty) {
+			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+				w.k.PreviousHash = ""
+				return w.in(ctx, f.within)
+			}
+		},
+	},
+	{
+		clause: "APIKeys/SaveAPIKey/its previous hash finds it too, until it has another one or none",
+		fault:  "the previous hash finds nothing",
+		inject: func(f *faulty) {
+			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByHash(ctx, hash)
+				if k.Hash != hash {
+					return domain.APIKey{}, domain.ErrNotFound
+				}
+				return k, err
+			}
+		},
+	},
+	{
+		clause: "APIKeys/SaveAPIKey/its previous hash finds it too, until it has another one or none",
+		fault:  "a previous hash that is ended stays",
+		inject: func(f *faulty) {
+			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+				if old, err := f.within.APIKeyByName(ctx, w.k.Name); err == nil && w.k.PreviousHash == "" {
+					w.k.PreviousHash = old.PreviousHash
+				}
+				return w.in(ctx, f.within)
+			}
+		},
+	},
+	{
+		clause: "APIKeys/SaveAPIKey/its previous hash finds it too, until it has another one or none",
+		fault:  "the empty text finds a key without a previous hash",
+		inject: func(f *faulty) {
+			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
+				if hash == "" {
+					return f.within.APIKeyByName(ctx, "backend")
+				}
+				return f.within.APIKeyByHash(ctx, hash)
+			}
+		},
+	},
+	{
+		clause: "APIKeys/SaveAPIKey/a hash of another key, current or previous, is a duplicate",
+		fault:  "a previous hash may be that of another key",
+		inject: func(f *faulty) {
+			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+				if _, err := f.within.APIKeyByHash(ctx, w.k.PreviousHash); err == nil {
+					w.k.PreviousHash = ""
+				}
+				return w.in(ctx, f.within)
+			}
+		},
+	},
+	{
+		clause: "APIKeys/SaveAPIKey/a hash of another key, current or previous, is a duplicate",
+		fault:  "a hash may be the previous one of another key",
+		inject: func(f *faulty) {
+			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+				if other, err := f.within.APIKeyByHash(ctx, w.k.Hash); err == nil && other.PreviousHash == w.k.Hash {
+					w.k.Hash += " of " + w.k.Name
+				}
+				return w.in(ctx, f.within)
+			}
+		},
+	},
+	{
+		clause: "APIKeys/SaveAPIKey/of many concurrent keys with one hash, as either of their two, one is stored",
+		fault:  "a key that is stored too late is not refused",
+		inject: func(f *faulty) {
+			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+				v, err := w.in(ctx, f.within)
+				return v, instead(err, domain.ErrDuplicate)
+			}
+		},
+	},
+	{
 		clause: "APIKeys/SaveAPIKey/for a tenant that does not exist is not found, and writes nothing",
 		fault:  "an API key waits for its tenant",
 		inject: func(f *faulty) {

@@ -24,6 +24,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 const ourOrigin = "https://app.acme.example" // the configured origin
@@ -175,7 +176,7 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	apply := &usecase.Apply{
+	apply := &admin.Apply{
 		Tenants: w.store, Applications: w.store, APIKeys: w.store, Keys: keys, Clock: w.clock, Random: w.random,
 	}
 	if _, err := apply.Do(ctx, w.kickstart()); err != nil {
@@ -218,9 +219,9 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 }
 
 // kickstart makes two tenants whose applications have the same names, so that only the tenant separates them.
-func (w *world) kickstart() (k usecase.Kickstart) {
+func (w *world) kickstart() (k admin.Kickstart) {
 	for _, id := range tenants {
-		k.Tenants = append(k.Tenants, usecase.KickstartTenant{
+		k.Tenants = append(k.Tenants, admin.KickstartTenant{
 			// EdDSA is the only fast algorithm that makes the same key from the same source of randomness.
 			Tenant: domain.Tenant{ID: id, Name: id, Settings: domain.Settings{Algorithm: new(domain.EdDSA)}},
 			Applications: []domain.Application{
@@ -245,10 +246,10 @@ func (w *world) kickstart() (k usecase.Kickstart) {
 	return k
 }
 
-func (w *world) addKey(k *usecase.Kickstart, name, tenant string, p domain.Permissions, expires time.Time) {
+func (w *world) addKey(k *admin.Kickstart, name, tenant string, p domain.Permissions, expires time.Time) {
 	key := fmt.Sprintf("ak_%032x", w.rng.Uint64())
 	w.keys[name] = key
-	k.APIKeys = append(k.APIKeys, usecase.KickstartAPIKey{
+	k.APIKeys = append(k.APIKeys, admin.KickstartAPIKey{
 		APIKey: domain.APIKey{Name: name, TenantID: tenant, Permissions: p, ExpiresAt: expires}, Key: domain.NewSecret(key),
 	})
 }

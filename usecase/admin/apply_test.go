@@ -1,4 +1,4 @@
-package usecase_test
+package admin_test
 
 import (
 	"context"
@@ -16,10 +16,11 @@ import (
 	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // actions returns the result for each object, as "kind name: action".
-func actions(done []usecase.Applied) []string {
+func actions(done []admin.Applied) []string {
 	var lines []string
 	for _, a := range done {
 		lines = append(lines, a.Kind+" "+a.Name+": "+a.Action)
@@ -27,7 +28,7 @@ func actions(done []usecase.Applied) []string {
 	return lines
 }
 
-func applied(t *testing.T, w *world, k usecase.Kickstart) []usecase.Applied {
+func applied(t *testing.T, w *world, k admin.Kickstart) []admin.Applied {
 	t.Helper()
 	done, err := w.apply.Do(t.Context(), k)
 	must(t, err)
@@ -100,7 +101,7 @@ func TestApplyDeletesNothing(t *testing.T) {
 	less := kickstart()
 	less.Tenants[0].Applications, less.APIKeys = nil, nil
 	applied(t, w, less)
-	applied(t, w, usecase.Kickstart{})
+	applied(t, w, admin.Kickstart{})
 	for _, id := range []string{"shop", "guarded", "terminal"} {
 		if _, err := w.store.Application(t.Context(), "acme", id); err != nil {
 			t.Errorf("application %s: %v", id, err)
@@ -109,21 +110,23 @@ func TestApplyDeletesNothing(t *testing.T) {
 	if _, err := w.store.APIKeyByName(t.Context(), "backend"); err != nil {
 		t.Error(err)
 	}
-	w.rotated(t, live.TokenString)
+	if got := w.exchanged(t, live.TokenString); got != domain.Rotated {
+		t.Errorf("outcome = %s, want rotated", got)
+	}
 }
 
 // All errors are reported together, with their place in the file, and then nothing was written.
 func TestWhatIsWrongWithAKickstartIsToldBeforeAnythingIsWritten(t *testing.T) {
 	w := newWorld(t)
 	taken := domain.NewSecret("ak_taken-567890123456789012")
-	applied(t, w, usecase.Kickstart{APIKeys: []usecase.KickstartAPIKey{{APIKey: domain.APIKey{Name: "first"},
+	applied(t, w, admin.Kickstart{APIKeys: []admin.KickstartAPIKey{{APIKey: domain.APIKey{Name: "first"},
 		Key: taken}}})
 	for _, tc := range []struct {
 		name   string
-		change func(*usecase.Kickstart)
+		change func(*admin.Kickstart)
 		want   []string
 	}{
-		{"several together", func(k *usecase.Kickstart) {
+		{"several together", func(k *admin.Kickstart) {
 			k.Tenants[0].Tenant.Issuer = "ftp://x"
 			k.Tenants[0].Applications[1].Settings.GraceSeconds = new(int64(-1))
 			k.APIKeys[0].Key = domain.NewSecret("hunter2")
@@ -131,48 +134,48 @@ func TestWhatIsWrongWithAKickstartIsToldBeforeAnythingIsWritten(t *testing.T) {
 			"[invalid]tenants[1].issuer", "[invalid]tenants[1].applications[1]." + domain.FieldGraceSeconds,
 			"[invalid]apiKeys[0].key",
 		}},
-		{"an application that does not go with its tenant", func(k *usecase.Kickstart) {
+		{"an application that does not go with its tenant", func(k *admin.Kickstart) {
 			k.Tenants[0].Tenant.Settings.MaximumTTLMinutes = new(int64(50_000))
 			k.Tenants[0].Applications[0].Settings.TTLMinutes = new(int64(50_001))
 		}, []string{"[conflict]tenants[1].applications[0]." + domain.FieldMaximumTTLMinutes}},
-		{"a tenant twice", func(k *usecase.Kickstart) { k.Tenants = append(k.Tenants, k.Tenants[0]) },
+		{"a tenant twice", func(k *admin.Kickstart) { k.Tenants = append(k.Tenants, k.Tenants[0]) },
 			[]string{"[repeated]tenants[2].id", "[repeated]tenants[2].issuer"}},
-		{"an issuer twice", func(k *usecase.Kickstart) {
+		{"an issuer twice", func(k *admin.Kickstart) {
 			k.Tenants[0].Tenant.Issuer = "https://one.example"
-			k.Tenants = append(k.Tenants, usecase.KickstartTenant{Tenant: domain.Tenant{ID: "t",
+			k.Tenants = append(k.Tenants, admin.KickstartTenant{Tenant: domain.Tenant{ID: "t",
 				Issuer: "https://one.example"}})
 		}, []string{"[repeated]tenants[2].issuer"}},
-		{"an application twice", func(k *usecase.Kickstart) { k.Tenants[0].Applications[1].ID = "shop" },
+		{"an application twice", func(k *admin.Kickstart) { k.Tenants[0].Applications[1].ID = "shop" },
 			[]string{"[repeated]tenants[1].applications[1].id"}},
-		{"a name and a key twice", func(k *usecase.Kickstart) { k.APIKeys = append(k.APIKeys, k.APIKeys[0]) },
+		{"a name and a key twice", func(k *admin.Kickstart) { k.APIKeys = append(k.APIKeys, k.APIKeys[0]) },
 			[]string{"[repeated]apiKeys[1].name", "[repeated]apiKeys[1].key"}},
-		{"a method that is none", func(k *usecase.Kickstart) {
+		{"a method that is none", func(k *admin.Kickstart) {
 			k.APIKeys[0].APIKey.Permissions = domain.Permissions{"/jwt/issue": {"POKE"}}
 		},
 			[]string{"[invalid]apiKeys[0].permissions.endpoints./jwt/issue"}},
-		{"an endpoint that is none", func(k *usecase.Kickstart) {
+		{"an endpoint that is none", func(k *admin.Kickstart) {
 			k.APIKeys[0].APIKey.Permissions = domain.Permissions{"/jwt/refrеsh": {"GET"}}
 		},
 			[]string{"[invalid]apiKeys[0].permissions.endpoints./jwt/refrеsh"}},
-		{"the issuer that another tenant derives", func(k *usecase.Kickstart) {
+		{"the issuer that another tenant derives", func(k *admin.Kickstart) {
 			k.Tenants[0].Tenant.Issuer = "https://auth.example/t/nobody-yet"
 		},
 			[]string{"[conflict]tenants[1].issuer"}},
-		{"no key", func(k *usecase.Kickstart) { k.APIKeys[0].Key = domain.Secret{} },
+		{"no key", func(k *admin.Kickstart) { k.APIKeys[0].Key = domain.Secret{} },
 			[]string{"[blank]apiKeys[0].key"}},
-		{"a key of a tenant that is nowhere", func(k *usecase.Kickstart) { k.APIKeys[0].APIKey.TenantID = "nowhere" },
+		{"a key of a tenant that is nowhere", func(k *admin.Kickstart) { k.APIKeys[0].APIKey.TenantID = "nowhere" },
 			[]string{"[invalid]apiKeys[0].tenantId"}},
-		{"a tenant in the store has the issuer", func(k *usecase.Kickstart) { k.Tenants[0].Tenant.ID = "other" },
+		{"a tenant in the store has the issuer", func(k *admin.Kickstart) { k.Tenants[0].Tenant.ID = "other" },
 			[]string{"[duplicate]tenants[1].issuer"}},
-		{"a key in the store under another name", func(k *usecase.Kickstart) { k.APIKeys[0].Key = taken },
+		{"a key in the store under another name", func(k *admin.Kickstart) { k.APIKeys[0].Key = taken },
 			[]string{"[duplicate]apiKeys[0].key"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			k := kickstart()
 			k.Tenants[0].Tenant.Issuer = "https://login.acme.example"
 			tc.change(&k)
-			fine := usecase.KickstartTenant{Tenant: domain.Tenant{ID: "fine", Name: "Fine"}}
-			k.Tenants = append([]usecase.KickstartTenant{fine}, k.Tenants...)
+			fine := admin.KickstartTenant{Tenant: domain.Tenant{ID: "fine", Name: "Fine"}}
+			k.Tenants = append([]admin.KickstartTenant{fine}, k.Tenants...)
 			w.probe.forget()
 			done, err := w.apply.Do(t.Context(), k)
 			wantCodes(t, err, tc.want...)
@@ -219,7 +222,7 @@ func TestApplyWarnsOfWhatIsAllowedAndProbablyNotMeant(t *testing.T) {
 // The report includes what was done before a failure, and the next run continues from there.
 func TestAnApplyThatBrokeOffSaysHowFarItCame(t *testing.T) {
 	k := kickstart()
-	k.Tenants = append(k.Tenants, usecase.KickstartTenant{
+	k.Tenants = append(k.Tenants, admin.KickstartTenant{
 		Tenant: domain.Tenant{ID: "globex"}, Applications: []domain.Application{{ID: "shop"}},
 	})
 	fresh := func() *world {
@@ -253,11 +256,11 @@ func TestAnApplyThatBrokeOffSaysHowFarItCame(t *testing.T) {
 // crossed returns a stored tenant and shop, and a kickstart that changes both so that neither change is possible with
 // the other's stored settings: the tenant's maximum is below the shop's old lifetime, the shop's burst is above the
 // tenant's old interval.
-func crossed(t *testing.T, w *world) usecase.Kickstart {
+func crossed(t *testing.T, w *world) admin.Kickstart {
 	t.Helper()
 	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "acme"}))
 	w.application(t, "acme", "shop", domain.Settings{TTLMinutes: new(int64(100_000))})
-	return usecase.Kickstart{Tenants: []usecase.KickstartTenant{{
+	return admin.Kickstart{Tenants: []admin.KickstartTenant{{
 		Tenant: domain.Tenant{ID: "acme", Settings: domain.Settings{
 			MaximumTTLMinutes: new(int64(50_000)), RecoveryInterval: new(int64(50)),
 			AccessTokenSeconds: new(int64(600)),
@@ -270,7 +273,7 @@ func crossed(t *testing.T, w *world) usecase.Kickstart {
 }
 
 // wantApplied checks that the store holds the content of the kickstart, and no intermediate state.
-func wantApplied(t *testing.T, w *world, k usecase.Kickstart) {
+func wantApplied(t *testing.T, w *world, k admin.Kickstart) {
 	t.Helper()
 	for _, kt := range k.Tenants {
 		tenant, err := w.store.Tenant(t.Context(), kt.Tenant.ID)
@@ -340,7 +343,7 @@ func TestApplyMakesSigningKeysOfApplicationsThatItDoesNotMention(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := emptyWorld(t)
 			w.replica = w.open(t)
-			k := usecase.Kickstart{Tenants: []usecase.KickstartTenant{{Tenant: domain.Tenant{ID: "acme"}}}}
+			k := admin.Kickstart{Tenants: []admin.KickstartTenant{{Tenant: domain.Tenant{ID: "acme"}}}}
 			applied(t, w, k)
 			k.Tenants[0].Tenant.Settings.Algorithm = new(domain.EdDSA)
 			if meanwhile {
@@ -511,7 +514,7 @@ func TestApplyReadsAnAPIKeyAgainThatAnotherProcessWrote(t *testing.T) {
 }
 
 // eventsOf returns the events of k's origin, in order, without id and instant.
-func eventsOf(t *testing.T, w *world, k usecase.Kickstart) (events []domain.Event) {
+func eventsOf(t *testing.T, w *world, k admin.Kickstart) (events []domain.Event) {
 	t.Helper()
 	page, err := w.store.Events(t.Context(), port.EventQuery{Limit: 1000, MaxBytes: 1 << 30})
 	must(t, err)
@@ -535,13 +538,13 @@ func eventsOf(t *testing.T, w *world, k usecase.Kickstart) (events []domain.Even
 func TestApplyStoresAnEventOfEachObjectThatItWrites(t *testing.T) {
 	w := emptyWorld(t)
 	w.replica = w.open(t)
-	k := usecase.Kickstart{
+	k := admin.Kickstart{
 		By: domain.Origin{Actor: domain.Actor{Kind: domain.ActorKickstart, Name: "first.yaml"}, RequestID: "request"},
-		Tenants: []usecase.KickstartTenant{{
+		Tenants: []admin.KickstartTenant{{
 			Tenant:       domain.Tenant{ID: "acme", Name: "Acme"},
 			Applications: []domain.Application{{ID: "shop", Name: "Shop"}},
 		}},
-		APIKeys: []usecase.KickstartAPIKey{{
+		APIKeys: []admin.KickstartAPIKey{{
 			APIKey: domain.APIKey{Name: "backend", TenantID: "acme", Permissions: domain.Permissions{"*": {"GET"}}},
 			Key:    domain.NewSecret("ak_0123456789-0123456789012"),
 		}},
@@ -595,10 +598,10 @@ func TestApplyStoresAnEventOfEachObjectThatItWrites(t *testing.T) {
 func TestTheEventOfAKeyIsOfTheTenantThatItServesOrServed(t *testing.T) {
 	w := emptyWorld(t)
 	w.replica = w.open(t)
-	k := usecase.Kickstart{
+	k := admin.Kickstart{
 		By:      domain.Origin{Actor: domain.Actor{Kind: domain.ActorKickstart, Name: "keys.yaml"}},
-		Tenants: []usecase.KickstartTenant{{Tenant: domain.Tenant{ID: "acme"}}, {Tenant: domain.Tenant{ID: "other"}}},
-		APIKeys: []usecase.KickstartAPIKey{{
+		Tenants: []admin.KickstartTenant{{Tenant: domain.Tenant{ID: "acme"}}, {Tenant: domain.Tenant{ID: "other"}}},
+		APIKeys: []admin.KickstartAPIKey{{
 			APIKey: domain.APIKey{Name: "backend"}, Key: domain.NewSecret("ak_0123456789-0123456789012"),
 		}},
 	}
@@ -618,43 +621,6 @@ func TestTheEventOfAKeyIsOfTheTenantThatItServesOrServed(t *testing.T) {
 			t.Errorf("version %d, of a key for %q: it is not among the events of %q", version, tt.serves, tt.of)
 		}
 	}
-}
-
-// A page may be empty although there is another one, so only the end of the list shows that a tenant is the only one.
-func TestOnlyTenantReadsToTheEnd(t *testing.T) {
-	acme, globex := domain.Tenant{ID: "acme"}, domain.Tenant{ID: "globex"}
-	for _, tt := range []struct {
-		name  string
-		pages [][]domain.Tenant
-		want  bool
-	}{
-		{"none", [][]domain.Tenant{nil}, false},
-		{"one", [][]domain.Tenant{{acme}}, true},
-		{"one, and an empty page", [][]domain.Tenant{{acme}, nil}, true},
-		{"one, behind an empty page", [][]domain.Tenant{nil, {acme}}, true},
-		{"two", [][]domain.Tenant{{acme, globex}}, false},
-		{"two, a page each", [][]domain.Tenant{{acme}, nil, {globex}}, false},
-	} {
-		got, ok, err := usecase.OnlyTenant(t.Context(), pagesOf{pages: tt.pages})
-		must(t, err)
-		if ok != tt.want || ok != (got.ID == "acme") {
-			t.Errorf("%s: got %q, %t, want %t", tt.name, got.ID, ok, tt.want)
-		}
-	}
-}
-
-// pagesOf returns these pages of tenants. The parameter after of a page is its number.
-type pagesOf struct {
-	port.Store
-	pages [][]domain.Tenant
-}
-
-func (p pagesOf) Tenants(_ context.Context, after string, _ int) (page []domain.Tenant, next string, err error) {
-	n := len(after)
-	if n < len(p.pages)-1 {
-		next = after + "x"
-	}
-	return p.pages[n], next, nil
 }
 
 // Wherever it is interrupted, all of it is stored or nothing, and the next run results in the content of the file.
@@ -720,7 +686,7 @@ func TestApplyRefusesATenantThatMakesAnotherApplicationImpossible(t *testing.T) 
 }
 
 // changesOf returns the changes of each object that has some, as "name field: old -> new".
-func changesOf(done []usecase.Applied) (lines []string) {
+func changesOf(done []admin.Applied) (lines []string) {
 	for _, a := range done {
 		for _, c := range a.Changes {
 			lines = append(lines, fmt.Sprintf("%s %s: %s -> %s", a.Name, c.Field, c.Old, c.New))
@@ -825,7 +791,7 @@ func TestWhatDoesNotGoWithTheStoreIsRefusedBeforeAnythingIsWritten(t *testing.T)
 	w.replica = w.open(t)
 	k := crossed(t, w)
 	w.application(t, "acme", "forgotten", domain.Settings{TTLMinutes: new(int64(100_000))})
-	k.Tenants = append([]usecase.KickstartTenant{{Tenant: domain.Tenant{ID: "first"}}}, k.Tenants...)
+	k.Tenants = append([]admin.KickstartTenant{{Tenant: domain.Tenant{ID: "first"}}}, k.Tenants...)
 	want := `[conflict]tenants[1].applications["forgotten"].` + domain.FieldMaximumTTLMinutes
 	_, err := w.apply.DryRun(t.Context(), k)
 	wantCodes(t, err, want)
@@ -847,10 +813,10 @@ func TestApplyIsLinear(t *testing.T) {
 		w.replica = w.open(t)
 		w.probe.forget()
 		store.keys, store.tenants = 0, 0
-		var k usecase.Kickstart
+		var k admin.Kickstart
 		for i := range tenants {
 			id := fmt.Sprint("tenant-", i)
-			k.Tenants = append(k.Tenants, usecase.KickstartTenant{
+			k.Tenants = append(k.Tenants, admin.KickstartTenant{
 				Tenant:       domain.Tenant{ID: id, Issuer: "https://" + id + ".example"},
 				Applications: []domain.Application{{ID: "shop"}, {ID: "blog"}},
 			})
@@ -887,4 +853,34 @@ func TestTheKeysThatAnApplyMakesNameItsFile(t *testing.T) {
 	if made == 0 {
 		t.Error("no event of a signing key")
 	}
+}
+
+// measured counts the objects that are read.
+type measured struct {
+	port.Store
+	keys, tenants int
+}
+
+func (m *measured) counted(keys []domain.SealedKey, err error) ([]domain.SealedKey, error) {
+	m.keys += len(keys)
+	return keys, err
+}
+
+func (m *measured) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
+	return m.counted(m.Store.KeysSince(ctx, revision, limit))
+}
+
+func (m *measured) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.SealedKey, error) {
+	return m.counted(m.Store.KeysOfTenant(ctx, tenantID))
+}
+
+func (m *measured) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
+	m.tenants++
+	return m.Store.Tenant(ctx, id)
+}
+
+func (m *measured) Tenants(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+	ts, next, err := m.Store.Tenants(ctx, after, limit)
+	m.tenants += len(ts)
+	return ts, next, err
 }

@@ -1,7 +1,6 @@
-package usecase
+package admin
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
 )
 
 // Apply creates and updates tenants, applications and API keys so that they match a kickstart file. It never deletes:
@@ -23,8 +23,8 @@ type Apply struct {
 	Tenants      port.Tenants
 	Applications port.Applications
 	APIKeys      port.APIKeys
-	Keys         *Keys
-	Clock        Clock
+	Keys         *usecase.Keys
+	Clock        usecase.Clock
 	Random       io.Reader
 }
 
@@ -94,7 +94,7 @@ func (k Kickstart) Validate() error {
 		case ka.Key.IsZero():
 			p.Add(at+"key", domain.Blank, "set the key, or the environment variable that it comes from")
 		case !domain.IsAPIKey(ka.Key.Reveal()):
-			p.Add(at+"key", domain.Malformed, "an API key is ak_ and at least 24 characters of A-Z a-z 0-9 _ -")
+			p.Add(at+"key", domain.Malformed, keyForm)
 		}
 		checkUnique(&p, at+"key", keys, ka.Key.Reveal())
 	}
@@ -130,20 +130,20 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 		// Keys are made before they sign, so that no verifier caches a key set without them. They stay if a tenant is
 		// then refused, and are used when their algorithm is next in force.
 		if i%keysTogether == 0 {
-			if err := a.Keys.prepare(ctx, k.By, keysOf(p.tenants[i:min(i+keysTogether, len(p.tenants))])); err != nil {
+			if err := a.Keys.Prepare(ctx, k.By, keysOf(p.tenants[i:min(i+keysTogether, len(p.tenants))])); err != nil {
 				return done, err
 			}
 		}
 		applied, err := a.tenant(ctx, k.By, k.Tenants[i], pt)
 		done = append(done, applied...)
 		if err != nil {
-			return done, wrap("apply tenant "+pt.tenant.ID, within(fmt.Sprintf("tenants[%d].", i), err))
+			return done, usecase.Wrap("apply tenant "+pt.tenant.ID, within(fmt.Sprintf("tenants[%d].", i), err))
 		}
 	}
 	for i, pk := range p.apiKeys {
 		applied, err := a.apiKey(ctx, k.By, k.APIKeys[i], pk)
 		if err != nil {
-			return done, wrap(fmt.Sprintf("apply API key %q", pk.key.Name), within(fmt.Sprintf("apiKeys[%d].", i), err))
+			return done, usecase.Wrap(fmt.Sprintf("apply API key %q", pk.key.Name), within(fmt.Sprintf("apiKeys[%d].", i), err))
 		}
 		done = append(done, applied)
 	}
@@ -178,7 +178,7 @@ type plannedTenant struct {
 	stored       domain.Tenant
 	applied      Applied
 	applications []plannedApplication
-	algorithms   map[domain.Algorithm]bool // of all its applications, also of those that k does not name
+	policies     policies // of all its applications, also of those that k does not name
 }
 
 type plannedApplication struct {
@@ -205,11 +205,9 @@ func (pt plannedTenant) all() []Applied {
 const keysTogether = 100
 
 // keysOf returns the signing keys that these tenants need.
-func keysOf(tenants []plannedTenant) (wanted []signingKeys) {
+func keysOf(tenants []plannedTenant) (wanted []usecase.SigningKeys) {
 	for _, pt := range tenants {
-		for _, algorithm := range slices.Sorted(maps.Keys(pt.algorithms)) {
-			wanted = append(wanted, signingKeys{pt.tenant.ID, algorithm})
-		}
+		wanted = append(wanted, pt.policies.signingKeys(pt.tenant.ID)...)
 	}
 	return wanted
 }
@@ -245,7 +243,7 @@ func (a *Apply) tenant(
 			return done, nil
 		case again && attempt < applyAttempts:
 			if pt, err = a.planTenant(ctx, kt); err == nil {
-				err = a.Keys.prepare(ctx, by, keysOf([]plannedTenant{pt}))
+				err = a.Keys.Prepare(ctx, by, keysOf([]plannedTenant{pt}))
 			}
 			if err == nil {
 				continue
@@ -264,7 +262,7 @@ func (a *Apply) tenant(
 
 // saveTenant writes the tenant with the applications that change, in one step.
 func (a *Apply) saveTenant(ctx context.Context, by domain.Origin, pt plannedTenant) error {
-	e, err := a.tenantEvent(by, pt)
+	e, err := pt.event(a.newEvent(by))
 	if err != nil {
 		return err
 	}
@@ -273,7 +271,7 @@ func (a *Apply) saveTenant(ctx context.Context, by domain.Origin, pt plannedTena
 		if pa.applied.Action == unchanged {
 			continue
 		}
-		e, err := a.applicationEvent(by, pa)
+		e, err := pa.event(a.newEvent(by))
 		if err != nil {
 			return err
 		}
@@ -293,7 +291,7 @@ func (a *Apply) saveApplications(
 		if pa.applied.Action == unchanged {
 			continue
 		}
-		e, err := a.applicationEvent(by, pa)
+		e, err := pa.event(a.newEvent(by))
 		if err != nil {
 			return err
 		}
@@ -315,11 +313,11 @@ func (a *Apply) apiKey(
 		}
 		if pk.applied.Action == created {
 			var err error
-			if pk.key.ID, err = domain.NewID(a.Clock.now(), a.Random); err != nil {
+			if pk.key.ID, err = domain.NewID(a.Clock.Now(), a.Random); err != nil {
 				return Applied{}, err
 			}
 		}
-		e, err := a.apiKeyEvent(by, pk)
+		e, err := pk.event(a.newEvent(by))
 		if err != nil {
 			return Applied{}, err
 		}
@@ -343,40 +341,28 @@ func (a *Apply) apiKey(
 	}
 }
 
-// event returns the event of an object that is written: of the kind create if it is created, otherwise update.
-func (a *Apply) event(
-	by domain.Origin, applied Applied, create, update domain.EventKind, tenantID, id string,
-	before, after []domain.Setting,
-) (domain.Event, error) {
-	kind := update
+func (a *Apply) newEvent(by domain.Origin) (domain.Event, error) {
+	return newEvent(by, a.Clock, a.Random)
+}
+
+func (pt plannedTenant) event(e domain.Event, err error) (domain.Event, error) {
+	return aboutTenant(e, ifStored(pt.applied, &pt.stored), &pt.tenant), err
+}
+
+func (pa plannedApplication) event(e domain.Event, err error) (domain.Event, error) {
+	return aboutApplication(e, ifStored(pa.applied, &pa.stored), &pa.application), err
+}
+
+func (pk plannedAPIKey) event(e domain.Event, err error) (domain.Event, error) {
+	return aboutAPIKey(e, ifStored(pk.applied, &pk.stored), &pk.key), err
+}
+
+// ifStored returns the stored object; nil if it is created.
+func ifStored[T any](applied Applied, stored *T) *T {
 	if applied.Action == created {
-		kind, before = create, nil
+		return nil
 	}
-	e, err := domain.NewEvent(kind, by, a.Clock.now(), a.Random)
-	e.TenantID, e.ObjectID = tenantID, id
-	e.Before, e.After = domain.EventObjects(before, after)
-	return e, err
-}
-
-func (a *Apply) tenantEvent(by domain.Origin, pt plannedTenant) (domain.Event, error) {
-	return a.event(by, pt.applied, domain.TenantCreated, domain.TenantUpdated, pt.tenant.ID, pt.tenant.ID,
-		pt.stored.Fields(), pt.tenant.Fields())
-}
-
-func (a *Apply) applicationEvent(by domain.Origin, pa plannedApplication) (domain.Event, error) {
-	return a.event(by, pa.applied, domain.ApplicationCreated, domain.ApplicationUpdated, pa.application.TenantID,
-		pa.application.ID, pa.stored.Fields(), pa.application.Fields())
-}
-
-// apiKeyEvent returns an event of the tenant that the key is valid for. For a key that is changed to all tenants it is
-// the former tenant: a reader of that tenant's events would not find an event of no tenant.
-func (a *Apply) apiKeyEvent(by domain.Origin, pk plannedAPIKey) (domain.Event, error) {
-	before := pk.stored.Fields()
-	if pk.stored.Hash != pk.key.Hash {
-		before = append(before, domain.Setting{Field: "key", Value: "another"}) // a secret has no values
-	}
-	return a.event(by, pk.applied, domain.APIKeyCreated, domain.APIKeyUpdated,
-		cmp.Or(pk.key.TenantID, pk.stored.TenantID), pk.key.ID.String(), before, pk.key.Fields())
+	return stored
 }
 
 // plan compares k with the store.
@@ -397,7 +383,7 @@ func (a *Apply) plan(ctx context.Context, k Kickstart) (plan, error) {
 		if errors.As(err, &invalid) {
 			problems.Merge(at, invalid)
 		} else if err != nil {
-			return plan{}, wrap("apply tenant "+kt.Tenant.ID, err)
+			return plan{}, usecase.Wrap("apply tenant "+kt.Tenant.ID, err)
 		}
 		out.tenants = append(out.tenants, pt)
 	}
@@ -407,7 +393,7 @@ func (a *Apply) plan(ctx context.Context, k Kickstart) (plan, error) {
 		if errors.As(err, &invalid) {
 			problems.Merge(fmt.Sprintf("apiKeys[%d].", i), invalid)
 		} else if err != nil {
-			return plan{}, wrap(fmt.Sprintf("apply API key %q", ka.APIKey.Name), err)
+			return plan{}, usecase.Wrap(fmt.Sprintf("apply API key %q", ka.APIKey.Name), err)
 		}
 		out.apiKeys = append(out.apiKeys, pk)
 	}
@@ -415,23 +401,16 @@ func (a *Apply) plan(ctx context.Context, k Kickstart) (plan, error) {
 }
 
 func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTenant, error) {
-	t, pt := kt.Tenant, plannedTenant{tenant: kt.Tenant, algorithms: make(map[domain.Algorithm]bool)}
-	if t.Issuer != "" {
-		other, err := a.Tenants.TenantByIssuer(ctx, t.Issuer)
-		if err == nil && other.ID != t.ID {
-			return pt, domain.NewInvalid("issuer", domain.Duplicate,
-				"this is the issuer of another tenant in the store: every tenant needs its own")
-		}
-		if err != nil && !errors.Is(err, domain.ErrNotFound) {
-			return pt, err
-		}
+	t, pt := kt.Tenant, plannedTenant{tenant: kt.Tenant}
+	if err := checkIssuer(ctx, a.Tenants, t); err != nil {
+		return pt, err
 	}
 	stored, err := a.Tenants.Tenant(ctx, t.ID)
 	exists := err == nil
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return pt, err
 	}
-	before, err := a.applications(ctx, t.ID)
+	before, err := applicationsOf(ctx, a.Applications, t.ID)
 	if err != nil {
 		return pt, err
 	}
@@ -443,8 +422,7 @@ func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTena
 		after[app.ID] = app
 		pt.applications = append(pt.applications, plannedApplication{application: app, stored: before[app.ID]})
 	}
-	policies, err := domain.CombineAll(t, after)
-	if err != nil {
+	if pt.policies, err = domain.CombineAll(t, after); err != nil {
 		return pt, err
 	}
 	storedPolicy, newPolicy := combined(stored, domain.Application{}), combined(t, domain.Application{})
@@ -461,35 +439,14 @@ func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTena
 		_, exists := before[app.ID]
 		pa.applied = Applied{
 			Kind: "application", Name: t.ID + "/" + app.ID, Action: actionFor(exists, reflect.DeepEqual(old, app)),
-			Warnings: policies[app.ID].Warnings(),
+			Warnings: pt.policies[app.ID].Warnings(),
 		}
 		if pa.applied.Action == updated {
 			pa.applied.Changes = append(change("name", old.Name, app.Name, notSet),
-				settingChanges(old.Settings, app.Settings, combined(stored, old), policies[app.ID])...)
+				settingChanges(old.Settings, app.Settings, combined(stored, old), pt.policies[app.ID])...)
 		}
-	}
-	for _, p := range policies {
-		pt.algorithms[p.Algorithm] = true
 	}
 	return pt, nil
-}
-
-// applications returns all applications of the tenant, by id.
-func (a *Apply) applications(ctx context.Context, tenantID string) (map[string]domain.Application, error) {
-	all := make(map[string]domain.Application)
-	for after := ""; ; {
-		page, next, err := a.Applications.Applications(ctx, tenantID, after, port.MaxListRows)
-		if err != nil {
-			return nil, err
-		}
-		for _, app := range page {
-			all[app.ID] = app
-		}
-		if next == "" {
-			return all, nil
-		}
-		after = next
-	}
 }
 
 // combined returns the policy of stored objects, which can always be combined.
@@ -500,7 +457,7 @@ func combined(t domain.Tenant, a domain.Application) domain.Policy {
 
 func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[string]bool) (plannedAPIKey, error) {
 	key := ka.APIKey
-	key.Hash = a.Keys.hashAPIKey(ka.Key)
+	key.Hash = a.Keys.HashAPIKey(ka.Key)
 	pk := plannedAPIKey{key: key}
 	var problems domain.Problems
 	other, err := a.APIKeys.APIKeyByHash(ctx, key.Hash)

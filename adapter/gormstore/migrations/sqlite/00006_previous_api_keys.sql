@@ -1,0 +1,5 @@
+-- +goose Up
+
+-- The hash of the key that was replaced by the present one and is still valid; NULL if there is none.
+ALTER TABLE api_keys ADD COLUMN previous_hash BLOB;
+CREATE UNIQUE INDEX api_keys_previous_hash ON api_keys (previous_hash) WHERE previous_hash IS NOT NULL;
