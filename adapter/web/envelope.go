@@ -1,4 +1,4 @@
-package httpapi
+package web
 
 import (
 	"encoding/json"
@@ -7,15 +7,14 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/domain"
 )
 
-// envelope is the body of every response that has one, except key sets and documents.
+// envelope is the body of every response of the JSON dialects that has one, except key sets, documents and frames. A
+// client needs one reader for all of them.
 type envelope struct {
 	Success bool     `json:"success"`
 	Message string   `json:"message"`
@@ -33,13 +32,14 @@ type problem struct {
 	Message string `json:"message"`
 }
 
-func done(c echo.Context, message string, data any) error {
+// Done responds with 200 and data, which may be nil, in the envelope.
+func Done(c echo.Context, message string, data any) error {
 	return c.JSON(http.StatusOK, envelope{Success: true, Message: message, Data: data})
 }
 
-// doneRows is done with an array of rows that are already JSON. It sends them one after another, because a buffer for
+// DoneRows is Done with an array of rows that are already JSON. It sends them one after another, because a buffer for
 // all of them would hold them twice, and up to four times if it grows by doubling.
-func doneRows(c echo.Context, message string, rows [][]byte) error {
+func DoneRows(c echo.Context, message string, rows [][]byte) error {
 	text, err := json.Marshal(message)
 	if err != nil {
 		return err
@@ -63,29 +63,11 @@ func doneRows(c echo.Context, message string, rows [][]byte) error {
 	return err
 }
 
-// renderRefusal writes all refusals. 401, 404 and 5xx have no body, so they reveal neither objects nor internal
-// details.
-func renderRefusal(c echo.Context, status int, err error) error {
-	if status == http.StatusUnauthorized || status == http.StatusNotFound || status >= 500 {
-		return web.NoBody(c, status)
-	}
-	if refused := (*web.Refused)(nil); errors.As(err, &refused) {
-		return c.JSON(status, envelope{Message: tooMany, Errors: &refusal{GeneralErrors: []problem{{
-			Code:    "[tooMany]" + refused.Reason,
-			Message: fmt.Sprintf("%s: wait for Retry-After seconds, then send the request again", refused),
-		}}}})
-	}
-	if status != http.StatusBadRequest {
-		return c.JSON(status, envelope{Message: web.Message(status, err)})
-	}
-	return refuse(c, "The request is not valid: nothing was done.", web.FieldErrors(err))
-}
-
-// refuse responds with 400.
-func refuse(c echo.Context, message string, fields []domain.FieldError) error {
+// Refuse responds with 400 and these errors, in the envelope.
+func Refuse(c echo.Context, message string, fields []domain.FieldError) error {
 	r := &refusal{}
 	for _, f := range fields {
-		p := problem{Code: f.Code(), Message: f.Message}
+		p := problem{Code: f.Code(), Message: f.Text()}
 		if f.Field == "" {
 			r.GeneralErrors = append(r.GeneralErrors, p)
 			continue
@@ -98,7 +80,22 @@ func refuse(c echo.Context, message string, fields []domain.FieldError) error {
 	return c.JSON(http.StatusBadRequest, envelope{Message: message, Errors: r})
 }
 
-const tooMany = "Too many requests: nothing was done."
+// RenderEnvelope is the [Renderer] of the envelope. 401, 404 and 5xx have no body, so they reveal neither objects nor
+// internal details.
+func RenderEnvelope(c echo.Context, status int, err error) error {
+	refused := (*Refused)(nil)
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusNotFound || status >= 500:
+		return NoBody(c, status)
+	case errors.As(err, &refused):
+		return c.JSON(status, envelope{Message: tooMany, Errors: &refusal{GeneralErrors: []problem{{
+			Code:    "[tooMany]" + refused.Reason,
+			Message: fmt.Sprintf("%s: wait for Retry-After seconds, then send the request again", refused),
+		}}}})
+	case status == http.StatusBadRequest:
+		return Refuse(c, "The request is not valid: nothing was done.", FieldErrors(err))
+	}
+	return c.JSON(status, envelope{Message: Message(status, err)})
+}
 
-// milliseconds returns a time as the API represents it, in milliseconds since 1970.
-func milliseconds(t time.Time) int64 { return t.UnixMilli() }
+const tooMany = "Too many requests: nothing was done."
