@@ -118,6 +118,8 @@ func TestEveryFieldIsReadAsItWasWritten(t *testing.T) {
 		readBack(t, d.Tenants[0])
 		readBack(t, d.Tenants[0].Applications[0])
 		readBack(t, d.APIKeys[0])
+		readBack(t, manifest.BareTenant{Tenant: d.Tenants[0].Tenant})
+		readBack(t, manifest.StoredAPIKey{APIKey: d.APIKeys[0], IDText: "x", HasPreviousKey: new(n%2 == 0)})
 	}
 }
 
