@@ -155,10 +155,13 @@ func Identify(c echo.Context, action domain.Action) (usecase.Caller, error) {
 	}
 	record := LogRecord(c)
 	record.Caller, record.Tenant = caller, caller.TenantID
-	if caller.Owner == nil {
-		record.Add(slog.LevelInfo, slog.String("apiKey", caller.Key.Name))
-	} else {
+	switch {
+	case caller.Operator != "":
+		record.Add(slog.LevelInfo, slog.String("operator", caller.Operator))
+	case caller.Owner != nil:
 		record.Add(slog.LevelInfo, slog.String("sessionId", caller.Owner.SessionID))
+	default:
+		record.Add(slog.LevelInfo, slog.String("apiKey", caller.Key.Name))
 	}
 	return caller, nil
 }
