@@ -206,7 +206,11 @@ func identify(c echo.Context, action domain.Action) (caller usecase.Caller, noTe
 	if isAccessToken(s) && !route.BackendOnly {
 		cred = usecase.Credential{AccessToken: s}
 	}
-	tenantID, noTenant := RequiredTenant(c)
+	tenantIn := RequiredTenant
+	if route.TenantOptional {
+		tenantIn = NamedTenant
+	}
+	tenantID, noTenant := tenantIn(c)
 	caller, err = record.mount.Authenticate.Do(c.Request().Context(), cred, action, tenantID)
 	if caller.Key.Name != "" { // even if it may not do this
 		record.Authenticated()

@@ -34,7 +34,12 @@ type problem struct {
 
 // Done responds with 200 and data, which may be nil, in the envelope.
 func Done(c echo.Context, message string, data any) error {
-	return c.JSON(http.StatusOK, envelope{Success: true, Message: message, Data: data})
+	return DoneAs(c, http.StatusOK, message, data)
+}
+
+// DoneAs is Done with another status of success.
+func DoneAs(c echo.Context, status int, message string, data any) error {
+	return c.JSON(status, envelope{Success: true, Message: message, Data: data})
 }
 
 // DoneRows is Done with an array of rows that are already JSON. It sends them one after another, because a buffer for
@@ -65,6 +70,10 @@ func DoneRows(c echo.Context, message string, rows [][]byte) error {
 
 // Refuse responds with 400 and these errors, in the envelope.
 func Refuse(c echo.Context, message string, fields []domain.FieldError) error {
+	return refuse(c, http.StatusBadRequest, message, fields)
+}
+
+func refuse(c echo.Context, status int, message string, fields []domain.FieldError) error {
 	r := &refusal{}
 	for _, f := range fields {
 		p := problem{Code: f.Code(), Message: f.Text()}
@@ -77,7 +86,7 @@ func Refuse(c echo.Context, message string, fields []domain.FieldError) error {
 		}
 		r.FieldErrors[f.Field] = append(r.FieldErrors[f.Field], p)
 	}
-	return c.JSON(http.StatusBadRequest, envelope{Message: message, Errors: r})
+	return c.JSON(status, envelope{Message: message, Errors: r})
 }
 
 // RenderEnvelope is the [Renderer] of the envelope. 401, 404 and 5xx have no body, so they reveal neither objects nor
@@ -94,6 +103,8 @@ func RenderEnvelope(c echo.Context, status int, err error) error {
 		}}}})
 	case status == http.StatusBadRequest:
 		return Refuse(c, "The request is not valid: nothing was done.", FieldErrors(err))
+	case errors.Is(err, domain.ErrStale):
+		return refuse(c, status, "The object has changed: nothing was done.", FieldErrors(err))
 	}
 	return c.JSON(status, envelope{Message: Message(status, err)})
 }
