@@ -38,7 +38,17 @@ func (s *service) newHandler(
 		Log: s.log, Pages: web.Pages{PublicURL: publicURL, Origins: origins}, TrustedProxies: c.TrustedProxies,
 		Guard: guard, Observe: func(r web.Response) { s.metrics.Observe(metrics.Response(r)) },
 	}
-	var dialects []web.Dialect
+	dialects, err := s.dialects(ctx, c, publicURL, ready)
+	if err != nil {
+		return nil, err
+	}
+	return web.New(options, dialects...)
+}
+
+// dialects are the HTTP APIs of the service.
+func (s *service) dialects(
+	ctx context.Context, c config.Config, publicURL string, ready func(context.Context) error,
+) (all []web.Dialect, err error) {
 	for _, api := range []func() (web.Dialect, error){
 		func() (web.Dialect, error) { return s.tokens(ctx, c, publicURL, ready) },
 		func() (web.Dialect, error) { return s.revocations(ctx, publicURL) },
@@ -48,9 +58,9 @@ func (s *service) newHandler(
 		if err != nil {
 			return nil, err
 		}
-		dialects = append(dialects, d)
+		all = append(all, d)
 	}
-	return web.New(options, dialects...)
+	return all, nil
 }
 
 // tokens is the JSON API of refresh tokens.
