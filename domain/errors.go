@@ -46,6 +46,7 @@ const (
 	Duplicate Reason = "duplicate" // taken by another object
 	Inactive  Reason = "inactive"  // names an object that is switched off
 	Forbidden Reason = "forbidden" // more than the caller may do itself
+	Stale     Reason = "stale"     // names a version that the object no longer has
 )
 
 // FieldError is one problem of one field of an input. Field is the name on the wire and in the kickstart file, with

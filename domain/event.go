@@ -58,6 +58,7 @@ const (
 	ActorClient    ActorKind = "client"    // a token string, or a cookie that holds one
 	ActorKickstart ActorKind = "kickstart" // Name is the base name of the file
 	ActorService   ActorKind = "service"   // this program, by itself
+	ActorOperator  ActorKind = "operator"  // of the store, with the command line; Name is the user of the system
 )
 
 // Actor is the party that caused an event. It holds no secret.

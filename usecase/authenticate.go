@@ -18,6 +18,9 @@ type Authenticate struct {
 	Tenants port.Tenants
 	Keys    *Keys
 	Clock   Clock
+	// Operator, if set, is the name of the operator whose process opened the store and sends all requests itself. Each
+	// request is then the operator's, whatever its credential, and may do every action. A service leaves it empty.
+	Operator string
 }
 
 // A Credential authenticates the sender of a request by one of its fields. The zero value authenticates no caller.
@@ -26,11 +29,12 @@ type Credential struct {
 	AccessToken domain.Secret // of an owner
 }
 
-// Caller is the authenticated sender of a request: an API key, or the owner of one session.
+// Caller is the authenticated sender of a request: an API key, the owner of one session, or the operator of the store.
 type Caller struct {
-	TenantID string // of the request; empty if it named none and the API key is valid for all tenants
+	TenantID string // of the request; empty if it named none and the caller may act for all tenants
 	Key      domain.APIKey
-	Owner    *domain.AccessToken // nil for an API key
+	Owner    *domain.AccessToken // nil for others
+	Operator string              // the operator's name; empty for others
 }
 
 // Do returns the caller of the credential if it may do the action for that tenant; otherwise ErrUnauthorized. For an
@@ -42,9 +46,12 @@ type Caller struct {
 func (a *Authenticate) Do(ctx context.Context, cred Credential, action domain.Action, tenantID string) (Caller, error) {
 	var caller Caller
 	var err error
-	if !cred.AccessToken.IsZero() && action.AllowsOwner() {
+	switch {
+	case a.Operator != "":
+		caller.Operator = a.Operator
+	case !cred.AccessToken.IsZero() && action.AllowsOwner():
 		caller, err = a.owner(ctx, cred.AccessToken)
-	} else {
+	default:
 		caller, err = a.apiKey(ctx, cred.APIKey, action)
 	}
 	if err != nil {
@@ -133,7 +140,7 @@ func (a *Authenticate) serves(ctx context.Context, c Caller, tenantID string) er
 		return fmt.Errorf("the access token belongs to another tenant: %w", domain.ErrUnauthorized)
 	case c.Owner != nil:
 		return nil
-	case !c.Key.Serves(tenantID):
+	case c.Operator == "" && !c.Key.Serves(tenantID):
 		return fmt.Errorf("API key %q is for tenant %q only: %w", c.Key.Name, c.Key.TenantID, domain.ErrUnauthorized)
 	}
 	unknown := fmt.Errorf("the tenant is unknown: %w", domain.ErrUnauthorized)

@@ -294,3 +294,31 @@ func TestAnAccessTokenForSomebodyElseIsNoOwners(t *testing.T) {
 	_, err = w.byToken(t, g.AccessToken)
 	must(t, err)
 }
+
+// The operator of the store needs no credential. A tenant that does not exist is still an error.
+func TestAnOperatorMayDoEverythingForEveryTenant(t *testing.T) {
+	w, _, _, _ := withKeys(t)
+	a := *w.authenticate
+	a.Operator = "root"
+	for _, action := range []domain.Action{domain.TokenIssue, domain.TokenRevokeMany, "apikey.create"} {
+		for _, cred := range []usecase.Credential{
+			{}, {APIKey: domain.NewSecret("ak_unknown-789012345678901234")}, {AccessToken: domain.NewSecret("a.b.c")},
+		} {
+			caller, err := a.Do(t.Context(), cred, action, "acme")
+			must(t, err)
+			want := usecase.Caller{TenantID: "acme", Operator: "root"}
+			if diff := cmp.Diff(want, caller); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", action, diff)
+			}
+			if got, want := caller.Actor(), (domain.Actor{Kind: domain.ActorOperator, Name: "root"}); got != want {
+				t.Errorf("the actor is %+v, want %+v", got, want)
+			}
+		}
+	}
+	_, err := a.Do(t.Context(), usecase.Credential{}, domain.TokenList, "unknown")
+	wantErr(t, err, domain.ErrUnauthorized)
+	caller, err := a.Do(t.Context(), usecase.Credential{}, "tenant.read", "")
+	if err != nil || caller.TenantID != "" {
+		t.Errorf("without a tenant: %+v, %v", caller, err)
+	}
+}

@@ -8,6 +8,9 @@ func (c Caller) Actor() domain.Actor {
 	if c.Owner != nil {
 		return domain.Actor{Kind: domain.ActorOwner, ID: c.Owner.Subject, Name: c.Owner.SessionID}
 	}
+	if c.Operator != "" {
+		return domain.Actor{Kind: domain.ActorOperator, Name: c.Operator}
+	}
 	if c.Key.Name == "" {
 		return domain.Actor{Kind: domain.ActorClient}
 	}

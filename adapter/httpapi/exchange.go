@@ -51,12 +51,12 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	case errors.Is(out.Why, domain.ErrAuthenticationRequired):
 		return domain.ErrUnauthorized
 	case errors.Is(out.Why, domain.ErrProofRequired):
-		return refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{unproved})
+		return web.Refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{unproved})
 	case out.Outcome.Refused():
 		if byCookie && out.Deletable {
 			cookies.Delete(c, name, out.Policy)
 		}
-		return refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{refusals[out.Outcome]})
+		return web.Refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{refusals[out.Outcome]})
 	}
 	web.NoStore(c)
 	data := newGrantData(out.Grant)
@@ -66,7 +66,7 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 			data.RefreshToken = ""
 		}
 	}
-	return done(c, "The refresh token was exchanged.", data)
+	return web.Done(c, "The refresh token was exchanged.", data)
 }
 
 // exchangeInput reads the API key, the tenant and the body, and returns the name of the cookie.

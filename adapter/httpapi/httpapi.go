@@ -46,7 +46,7 @@ func (a *API) Dialect() (web.Dialect, error) {
 		return web.Dialect{}, fmt.Errorf("httpapi: %w", err)
 	}
 	return web.Dialect{
-		Render: renderRefusal, Document: document,
+		Render: web.RenderEnvelope, Document: document,
 		Headers: web.CORSHeaders{
 			Expose: []string{
 				outcomeHeader, echo.HeaderXRequestID, "Link", "X-Total-Count", echo.HeaderRetryAfter,
@@ -87,7 +87,7 @@ func (a *API) Dialect() (web.Dialect, error) {
 
 func health(c echo.Context) error {
 	web.LogRecord(c).Routine = true
-	return done(c, "The process is running.", nil)
+	return web.Done(c, "The process is running.", nil)
 }
 
 func (a *API) ready(c echo.Context) error {
@@ -96,5 +96,5 @@ func (a *API) ready(c echo.Context) error {
 		web.LogRecord(c).Logged = true
 		return echo.NewHTTPError(http.StatusServiceUnavailable).SetInternal(err)
 	}
-	return done(c, "The service is ready.", nil)
+	return web.Done(c, "The service is ready.", nil)
 }

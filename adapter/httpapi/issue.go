@@ -81,7 +81,7 @@ func (a *API) issue(c echo.Context) error {
 	if body.Cookies {
 		cookies.Issue(c, grant)
 	}
-	return done(c, "The refresh token was issued.", newGrantData(grant))
+	return web.Done(c, "The refresh token was issued.", newGrantData(grant))
 }
 
 func (b issueBody) input(tenantID string) (usecase.IssueInput, error) {

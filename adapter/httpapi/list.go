@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -138,7 +139,7 @@ func (a *API) retrieveOne(c echo.Context, in usecase.OneInput) error {
 	if err != nil {
 		return err
 	}
-	return done(c, "The refresh token was found.", newSessionData(s, in.Owner))
+	return web.Done(c, "The refresh token was found.", newSessionData(s, in.Owner))
 }
 
 // sessionState parses the parameter state; nil is empty.
@@ -246,7 +247,7 @@ func (a *API) listPage(c echo.Context, caller usecase.Caller, q listQuery) error
 	if !page.Next.IsZero() {
 		c.Response().Header().Set("Link", fmt.Sprintf(`<%s>; rel="next"`, nextPage(page.Next, in)))
 	}
-	return doneRows(c, "The refresh tokens were found.", rows)
+	return web.DoneRows(c, "The refresh tokens were found.", rows)
 }
 
 // totalCount returns the X-Total-Count, with a + if there may be more.
@@ -296,3 +297,6 @@ func cursorSum(below domain.ID, in usecase.ListInput) []byte {
 		in.State.OrActive()))
 	return sum[:8]
 }
+
+// milliseconds returns a time as the API represents it, in milliseconds since 1970.
+func milliseconds(t time.Time) int64 { return t.UnixMilli() }

@@ -86,7 +86,7 @@ func (a *API) logout(c echo.Context, l cookieLogout) error {
 	record.Tenant = tenantID
 	if len(ids) == 1 {
 		logRevocation(record, domain.Selector{TokenID: ids[0]})
-		return done(c, "The refresh token was revoked.", revokedData{TokenID: ids[0].String()})
+		return web.Done(c, "The refresh token was revoked.", revokedData{TokenID: ids[0].String()})
 	}
 	record.Event, record.Kind = eventTokenRevoked, revokedToken
 	data := revokedData{TokenID: ids[0].String()}
@@ -94,5 +94,5 @@ func (a *API) logout(c echo.Context, l cookieLogout) error {
 		data.TokenIDs = append(data.TokenIDs, id.String())
 	}
 	record.Add(slog.LevelInfo, slog.String("tokenId", strings.Join(data.TokenIDs, " ")))
-	return done(c, "The refresh tokens were revoked.", data)
+	return web.Done(c, "The refresh tokens were revoked.", data)
 }

@@ -60,7 +60,7 @@ func (a *API) patchTokens(c echo.Context) error {
 		attrs = append(attrs, slog.String("applicationId", *q.ApplicationID))
 	}
 	logChange(web.LogRecord(c), p, attrs...)
-	return done(c, "The refresh tokens were changed.", changedData{Changed: n})
+	return web.Done(c, "The refresh tokens were changed.", changedData{Changed: n})
 }
 
 // patchOne handles PATCH /jwt/refresh/:id.
@@ -78,7 +78,7 @@ func (a *API) patchOne(c echo.Context) error {
 		return err
 	}
 	logChange(web.LogRecord(c), p, slog.String("refreshTokenId", t.ID.String()))
-	return done(c, "The refresh token was changed.", newTokenData(t))
+	return web.Done(c, "The refresh token was changed.", newTokenData(t))
 }
 
 // readPatch reads the patch in the body.

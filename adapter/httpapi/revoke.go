@@ -125,7 +125,7 @@ func (a *API) revokeAs(c echo.Context, caller usecase.Caller, s revokeBody) erro
 		name, _ := revoked.Cookies.CookieNames()
 		cookies.Delete(c, name, *revoked.Cookies)
 	}
-	return done(c, message, data)
+	return web.Done(c, message, data)
 }
 
 // revocation returns the message and data of the response.

@@ -227,12 +227,18 @@ var texts = map[string]text{
 // Permission describes what a permission for one method of one endpoint allows.
 type Permission struct{ Endpoint, Method, Meaning string }
 
-// Permissions describe everything that a permission can name, except the endpoints of administration, which no request
-// needs yet.
+// Permissions describe everything that a permission can name and that a request needs. Of the endpoints of
+// administration it has the lists, whose names cover the objects too.
 func Permissions() (all []Permission) {
 	endpoints := domain.Endpoints()
 	endpoints[domain.SessionsPermission] = []string{"GET"}
 	endpoints[domain.RevocationsPermission] = []string{"GET"}
+	for _, endpoint := range domain.AdministrationEndpoints() {
+		endpoints[endpoint] = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
+		if endpoint == "/key" || endpoint == "/audit" {
+			endpoints[endpoint] = []string{"GET"}
+		}
+	}
 	for _, endpoint := range slices.Sorted(maps.Keys(endpoints)) {
 		for _, method := range endpoints[endpoint] {
 			meaning, ok := allows[method+" "+endpoint]
@@ -258,4 +264,22 @@ var allows = map[string]string{
 	"DELETE /jwt/refresh/:id": "Revoke one session.",
 	"GET /sessions":           "List and count the sessions of an application or a tenant, active and ended.",
 	"GET /revocations":        "Follow the revocations of the tenant, at `/t/:tenantId/revocations`.",
+
+	"GET /tenant":         "List and retrieve tenants.",
+	"POST /tenant":        "Create a tenant.",
+	"PUT /tenant":         "Replace a tenant.",
+	"PATCH /tenant":       "Change a tenant.",
+	"DELETE /tenant":      "Delete a tenant, its applications and its API keys, and revoke its sessions.",
+	"GET /application":    "List and retrieve applications.",
+	"POST /application":   "Create an application.",
+	"PUT /application":    "Replace an application.",
+	"PATCH /application":  "Change an application.",
+	"DELETE /application": "Delete an application, and revoke its sessions.",
+	"GET /api-key":        "List and retrieve API keys.",
+	"POST /api-key":       "Create an API key that may do no more than the sender's.",
+	"PUT /api-key":        "Replace an API key that may do no more than the sender's.",
+	"PATCH /api-key":      "Change an API key that may do no more than the sender's, make a new key for it, and end the previous one.",
+	"DELETE /api-key":     "Delete an API key that may do no more than the sender's.",
+	"GET /key":            "List and retrieve the keys of the service, without their secrets.",
+	"GET /audit":          "Read the audit trail.",
 }

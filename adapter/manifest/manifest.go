@@ -5,6 +5,8 @@
 // entity, and both readers and both writers use that list. The names of settings are the domain's, which uses them in
 // its errors. A dot in such a name is a nested object here.
 //
+// Administration has one object in a document: see [BareTenant] and [StoredAPIKey]. [Patch] changes one.
+//
 // A document does not have the hash and the id of an API key, the tenant of an application, which contains it, and
 // versions, which a store sets. An API key itself is read and never written.
 package manifest
@@ -39,6 +41,16 @@ type APIKey struct {
 	Key domain.Secret
 }
 
+// BareTenant is a tenant without its applications, which administration has as objects of their own.
+type BareTenant struct{ domain.Tenant }
+
+// StoredAPIKey is an API key as administration has it, with what only the service sets. The embedded ID is not set.
+type StoredAPIKey struct {
+	APIKey
+	IDText         string // empty if it is not set
+	HasPreviousKey *bool  // nil if it is not set
+}
+
 // Members implements strict.Object.
 func (d *Document) Members() strict.Members {
 	return strict.Members{{Name: "tenants", Into: &d.Tenants}, {Name: "apiKeys", Into: &d.APIKeys}}
@@ -46,10 +58,20 @@ func (d *Document) Members() strict.Members {
 
 // Members implements strict.Object.
 func (t *Tenant) Members() strict.Members {
+	return append(membersOfTenant(&t.Tenant), strict.Member{Name: "applications", Into: &t.Applications})
+}
+
+// Members implements strict.Object.
+func (t *BareTenant) Members() strict.Members {
+	return append(membersOfTenant(&t.Tenant), strict.Member{
+		Name: "applications", Into: strict.Elsewhere("is not changed with the tenant: send each application to /application"),
+	})
+}
+
+func membersOfTenant(t *domain.Tenant) strict.Members {
 	return slices.Concat(
 		strict.Members{{Name: "id", Into: &t.ID}, {Name: "name", Into: &t.Name}, {Name: "issuer", Into: &t.Issuer}},
-		settings(&t.Settings),
-		strict.Members{{Name: "applications", Into: &t.Applications}})
+		settings(&t.Settings))
 }
 
 // Members implements strict.Object.
@@ -71,6 +93,13 @@ func (k *APIKey) Members() strict.Members {
 		{Name: "permissions", Into: strict.Members{{Name: "endpoints", Into: &k.Permissions}}},
 		{Name: "expiresAt", Into: (*instant)(&k.ExpiresAt)},
 	}
+}
+
+// Members implements strict.Object.
+func (k *StoredAPIKey) Members() strict.Members {
+	return slices.Concat(
+		strict.Members{{Name: "id", Into: &k.IDText}}, k.APIKey.Members(),
+		strict.Members{{Name: "hasPreviousKey", Into: &k.HasPreviousKey}})
 }
 
 // settings returns the members of the settings of a tenant or an application.

@@ -34,6 +34,16 @@ func (l Lines) Of(field string) int {
 // ReadJSON reads a T of this package, or returns a *domain.Invalid.
 func ReadJSON[T any](data []byte) (T, error) { return strict.DecodeJSON[T](data, strict.Options{}) }
 
+// Patch returns the document after a JSON Merge Patch (RFC 7396), or a *domain.Invalid. It is as strict as ReadJSON: an
+// unknown name is refused, even with null. A known name with null removes its value, which need not be set.
+func Patch[T any](document T, patch []byte) (T, error) {
+	if err := strict.MergeJSON(&document, patch, strict.Options{}); err != nil {
+		var none T
+		return none, err
+	}
+	return document, nil
+}
+
 // ReadYAML reads a T of this package. An empty document is the zero T. If expand is set, it returns the expansion of
 // each text, or messages that say why there is none. Without problems, Lines has the lines of the fields; otherwise T
 // is zero.

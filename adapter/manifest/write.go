@@ -57,7 +57,7 @@ func objectOf(o strict.Object) *yaml.Node {
 // nodeOf returns the value of a member, nil if it is not set.
 func nodeOf(place any) *yaml.Node {
 	switch place := place.(type) {
-	case *secret:
+	case *secret, strict.Elsewhere:
 		return nil
 	case *instant:
 		if t := time.Time(*place); !t.IsZero() {

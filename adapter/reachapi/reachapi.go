@@ -45,7 +45,7 @@ func (a *API) Dialect() (web.Dialect, error) {
 		return web.Dialect{}, fmt.Errorf("reachapi: %w", err)
 	}
 	return web.Dialect{
-		Render: renderRefusal, Document: document, BackendOnly: true,
+		Render: web.RenderEnvelope, Document: document, BackendOnly: true,
 		Routes: []web.Route{{
 			Method: "GET", Path: "/t/:tenantId/revocations", Action: domain.FeedRead, BackendOnly: true, Stream: true,
 			Handle: a.revocations,

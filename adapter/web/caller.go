@@ -155,10 +155,13 @@ func Identify(c echo.Context, action domain.Action) (usecase.Caller, error) {
 	}
 	record := LogRecord(c)
 	record.Caller, record.Tenant = caller, caller.TenantID
-	if caller.Owner == nil {
-		record.Add(slog.LevelInfo, slog.String("apiKey", caller.Key.Name))
-	} else {
+	switch {
+	case caller.Operator != "":
+		record.Add(slog.LevelInfo, slog.String("operator", caller.Operator))
+	case caller.Owner != nil:
 		record.Add(slog.LevelInfo, slog.String("sessionId", caller.Owner.SessionID))
+	default:
+		record.Add(slog.LevelInfo, slog.String("apiKey", caller.Key.Name))
 	}
 	return caller, nil
 }
@@ -203,7 +206,11 @@ func identify(c echo.Context, action domain.Action) (caller usecase.Caller, noTe
 	if isAccessToken(s) && !route.BackendOnly {
 		cred = usecase.Credential{AccessToken: s}
 	}
-	tenantID, noTenant := RequiredTenant(c)
+	tenantIn := RequiredTenant
+	if route.TenantOptional {
+		tenantIn = NamedTenant
+	}
+	tenantID, noTenant := tenantIn(c)
 	caller, err = record.mount.Authenticate.Do(c.Request().Context(), cred, action, tenantID)
 	if caller.Key.Name != "" { // even if it may not do this
 		record.Authenticated()

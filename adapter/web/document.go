@@ -83,11 +83,18 @@ func Cached(c echo.Context, mediaType string, content []byte, cacheControl strin
 	return newFile(mediaType, content).serveFor(c, cacheControl)
 }
 
+// Known reports whether the client has the representation with this entity tag, by If-None-Match (RFC 9110, section
+// 13.1.2).
+func Known(c echo.Context, etag string) bool {
+	known := c.Request().Header.Get("If-None-Match")
+	return known == "*" || strings.Contains(known, etag)
+}
+
 // serveFor does not use http.ServeContent, which adds ranges, conditions, and statuses that are not documented.
 func (f file) serveFor(c echo.Context, cacheControl string) error {
 	c.Response().Header().Set("ETag", f.etag)
 	c.Response().Header().Set(echo.HeaderCacheControl, cacheControl)
-	if known := c.Request().Header.Get("If-None-Match"); known == "*" || strings.Contains(known, f.etag) {
+	if Known(c, f.etag) {
 		return c.NoContent(http.StatusNotModified)
 	}
 	return c.Blob(http.StatusOK, f.mediaType, f.content)

@@ -62,13 +62,18 @@ func Status(c echo.Context, err error) int {
 	return http.StatusInternalServerError
 }
 
-// FieldErrors returns the errors of a 400: the fields of a *domain.Invalid, or one error without a field.
+// FieldErrors returns the errors of a 400 or 412: the fields of a *domain.Invalid, the header If-Match, or one error
+// without a field.
 func FieldErrors(err error) []domain.FieldError {
 	if invalid := (*domain.Invalid)(nil); errors.As(err, &invalid) {
 		return invalid.Fields
 	}
 	if errors.Is(err, domain.ErrDuplicate) {
 		return []domain.FieldError{{Reason: domain.Duplicate, Message: "the id or name is taken: choose another"}}
+	}
+	if errors.Is(err, domain.ErrStale) {
+		return []domain.FieldError{{Field: "If-Match", Reason: domain.Stale,
+			Message: "the object has another version by now: read it, and decide again"}}
 	}
 	return []domain.FieldError{{Reason: domain.Malformed, Message: Message(http.StatusBadRequest, err)}}
 }

@@ -43,6 +43,16 @@ func Body[T any](c echo.Context, media Media) (T, error) {
 	return strict.DecodeJSON[T](LogRecord(c).body, dialectOf(c).Decoder)
 }
 
+// Patch returns the request's body if it is a JSON Merge Patch (RFC 7396), unread. Its errors are those of [Body], except
+// for its content.
+func Patch(c echo.Context) ([]byte, error) {
+	if !HasBody(c) {
+		return nil, strict.ErrEmptyBody
+	}
+	_, err := isForm(c, MergePatch)
+	return LogRecord(c).body, err
+}
+
 // Query decodes the query into a T, strictly: see [strict.DecodeForm]. For an endpoint without parameters T is
 // struct{}.
 func Query[T any](c echo.Context) (T, error) {

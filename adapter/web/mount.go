@@ -27,6 +27,9 @@ type Route struct {
 	Asks []domain.Action
 	// Anybody is set if no request needs a caller. A route without Action, Asks and Anybody is not mounted.
 	Anybody bool
+	// TenantOptional is set if a request need not name a tenant, because its object may belong to none. The caller's
+	// tenant is then that of its API key, or empty. Identify refuses other requests without a tenant.
+	TenantOptional bool
 	// BackendOnly routes do not accept an owner's access token, whatever the action.
 	BackendOnly bool
 	Kind        Kind

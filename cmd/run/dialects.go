@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"runtime"
 
+	"github.com/refreshd/refreshd/adapter/adminapi"
 	"github.com/refreshd/refreshd/adapter/httpapi"
 	"github.com/refreshd/refreshd/adapter/metrics"
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/config"
 	"github.com/refreshd/refreshd/usecase"
+	"github.com/refreshd/refreshd/usecase/admin"
 )
 
 // newHandler puts the use cases behind HTTP, in each dialect.
@@ -36,18 +38,29 @@ func (s *service) newHandler(
 		Log: s.log, Pages: web.Pages{PublicURL: publicURL, Origins: origins}, TrustedProxies: c.TrustedProxies,
 		Guard: guard, Observe: func(r web.Response) { s.metrics.Observe(metrics.Response(r)) },
 	}
-	var dialects []web.Dialect
+	dialects, err := s.dialects(ctx, c, publicURL, ready)
+	if err != nil {
+		return nil, err
+	}
+	return web.New(options, dialects...)
+}
+
+// dialects are the HTTP APIs of the service.
+func (s *service) dialects(
+	ctx context.Context, c config.Config, publicURL string, ready func(context.Context) error,
+) (all []web.Dialect, err error) {
 	for _, api := range []func() (web.Dialect, error){
 		func() (web.Dialect, error) { return s.tokens(ctx, c, publicURL, ready) },
 		func() (web.Dialect, error) { return s.revocations(ctx, publicURL) },
+		func() (web.Dialect, error) { return s.administration(ctx, publicURL) },
 	} {
 		d, err := api()
 		if err != nil {
 			return nil, err
 		}
-		dialects = append(dialects, d)
+		all = append(all, d)
 	}
-	return web.New(options, dialects...)
+	return all, nil
 }
 
 // tokens is the JSON API of refresh tokens.
@@ -81,6 +94,28 @@ func (s *service) tokens(
 		Ready:     ready,
 		Examples:  httpapi.Examples{URL: publicURL, TenantID: tenantID, ApplicationID: applicationID},
 		Exchanged: func(e usecase.Exchanged) { s.metrics.Exchanged(e.Outcome, e.AddressChanged, e.Why) },
+	}
+	return api.Dialect()
+}
+
+// administration is the API of tenants, applications, API keys and keys.
+func (s *service) administration(ctx context.Context, publicURL string) (web.Dialect, error) {
+	tenantID, _, err := s.examples(ctx)
+	if err != nil {
+		return web.Dialect{}, err
+	}
+	api := &adminapi.API{
+		Tenants: &admin.Tenants{
+			Tenants: s.store, Applications: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,
+		},
+		Applications: &admin.Applications{
+			Tenants: s.store, Applications: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,
+		},
+		APIKeys: &admin.APIKeys{
+			APIKeys: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,
+		},
+		Keys: &admin.Keys{Keys: s.store},
+		URL:  publicURL, TenantID: tenantID,
 	}
 	return api.Dialect()
 }

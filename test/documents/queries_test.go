@@ -117,6 +117,7 @@ func TestTheDocumentListsEveryKindOfEventAndActor(t *testing.T) {
 	}
 	for _, k := range []domain.ActorKind{
 		domain.ActorAPIKey, domain.ActorOwner, domain.ActorClient, domain.ActorKickstart, domain.ActorService,
+		domain.ActorOperator,
 	} {
 		words = append(words, string(k))
 	}

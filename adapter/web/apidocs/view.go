@@ -318,7 +318,12 @@ func (s *spec) curls(method, path string, op operation) ([]sample, error) {
 		words[0] += " " + quote(target)
 		if withKey {
 			words = append(words, `-H "Authorization: $API_KEY"`)
-			if tenant, err := s.Components.SecuritySchemes.find("tenant"); err == nil {
+			tenant, err := s.Components.SecuritySchemes.find("tenant")
+			asked := slices.ContainsFunc(op.Security, func(alternative ordered[yaml.Node]) bool {
+				_, err := alternative.find("tenant")
+				return err == nil
+			})
+			if err == nil && asked {
 				words = append(words, "-H "+quote(tenant.Name+": "+tenant.Example))
 			}
 		}

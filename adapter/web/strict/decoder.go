@@ -56,6 +56,7 @@ type decoder struct {
 	problems []Problem
 	most     int            // maximum number of problems; 0 for no limit
 	lines    map[string]int // by path; nil if the format has no lines
+	merge    bool           // the destinations have values: null removes one, an object changes one
 }
 
 func (d *decoder) add(path string, reason domain.Reason, message string) {
@@ -177,7 +178,7 @@ func (d *decoder) structure(v reflect.Value, path string, depth int) {
 	}
 	m := members{plan: p}
 	for d.src.enter(); d.src.next(); {
-		if f, ok := d.member(&m, path); ok {
+		if f, ok := d.member(&m, path); ok && !d.removed(v.Field(f.index)) {
 			d.decode(v.Field(f.index), join(path, f.name), depth+1)
 		}
 	}
@@ -194,11 +195,40 @@ func (d *decoder) object(o Object, path string, depth int) {
 	}
 }
 
+// removed reports whether the current value removes the member v. If so, v is the zero value, and the value is skipped.
+func (d *decoder) removed(v reflect.Value) bool {
+	if !d.merge || d.src.kind() != null {
+		return false
+	}
+	v.SetZero()
+	d.src.skip()
+	return true
+}
+
+// clear removes all members of o.
+func clear(o Object) {
+	for _, m := range o.Members() {
+		switch place := m.Into.(type) {
+		case Elsewhere:
+		case Object:
+			clear(place)
+		default:
+			reflect.ValueOf(place).Elem().SetZero()
+		}
+	}
+}
+
 // into decodes the current value into the destination of a member.
 func (d *decoder) into(place any, path string, depth int) {
 	switch place := place.(type) {
+	case Elsewhere:
+		d.add(path, domain.Unknown, string(place))
+		d.src.skip()
 	case Object:
 		switch k := d.src.kind(); {
+		case d.merge && k == null:
+			clear(place)
+			d.src.skip()
 		case !d.written("an object", path, depth):
 		case k != object:
 			d.malformed(path, d.mismatch("an object", k))
@@ -206,10 +236,14 @@ func (d *decoder) into(place any, path string, depth int) {
 		default:
 			d.object(place, path, depth)
 		}
-	case Text:
-		d.ownText(place, path, depth)
 	default:
-		d.decode(reflect.ValueOf(place).Elem(), path, depth)
+		if v := reflect.ValueOf(place).Elem(); d.removed(v) {
+			return
+		} else if text, ok := place.(Text); ok {
+			d.ownText(text, path, depth)
+		} else {
+			d.decode(v, path, depth)
+		}
 	}
 }
 
@@ -236,7 +270,13 @@ func (d *decoder) ownText(into Text, path string, depth int) {
 
 // dictionary decodes an object with free names into a map.
 func (d *decoder) dictionary(v reflect.Value, path string, depth int) {
-	v.Set(reflect.MakeMap(v.Type()))
+	entries := reflect.MakeMap(v.Type()) // not v itself, which others may hold
+	if d.merge {
+		for entry := v.MapRange(); entry.Next(); {
+			entries.SetMapIndex(entry.Key(), entry.Value())
+		}
+	}
+	v.Set(entries)
 	seen := map[string]sent{}
 	for d.src.enter(); d.src.next(); {
 		name, message := d.src.name()
@@ -253,6 +293,11 @@ func (d *decoder) dictionary(v reflect.Value, path string, depth int) {
 		}
 		seen[name] = sent{name: name, line: d.line()}
 		d.place(below)
+		if d.merge && d.src.kind() == null {
+			v.SetMapIndex(reflect.ValueOf(name), reflect.Value{})
+			d.src.skip()
+			continue
+		}
 		value := reflect.New(v.Type().Elem()).Elem()
 		d.decode(value, below, depth+1)
 		v.SetMapIndex(reflect.ValueOf(name), value)

@@ -53,13 +53,21 @@ var ErrEmptyBody error = domain.NewInvalid("", domain.Blank, "the body is empty:
 // Control characters, including NUL, are accepted in texts.
 func DecodeJSON[T any](data []byte, o Options) (T, error) {
 	var in, none T
-	v := reflect.ValueOf(&in).Elem()
+	if err := decodeJSON(&in, data, o, false); err != nil {
+		return none, err
+	}
+	return in, nil
+}
+
+// decodeJSON decodes data into in. If merge is set, in has a value already, and null removes a member.
+func decodeJSON[T any](in *T, data []byte, o Options, merge bool) error {
+	v := reflect.ValueOf(in).Elem()
 	planOf(v.Type())
 	if len(bytes.TrimLeft(data, " \t\r\n")) == 0 {
-		return none, ErrEmptyBody
+		return ErrEmptyBody
 	}
 	if !utf8.Valid(data) {
-		return none, domain.NewInvalid("", domain.Malformed, "the body is not valid UTF-8")
+		return domain.NewInvalid("", domain.Malformed, "the body is not valid UTF-8")
 	}
 	if !json.Valid(data) {
 		message := "the body must be one JSON object, and nothing after it"
@@ -67,18 +75,24 @@ func DecodeJSON[T any](data []byte, o Options) (T, error) {
 		if syntax := (*json.SyntaxError)(nil); errors.As(json.Unmarshal(data, &whole), &syntax) {
 			message += "; the error is at byte " + strconv.FormatInt(syntax.Offset, 10)
 		}
-		return none, domain.NewInvalid("", domain.Malformed, message)
+		return domain.NewInvalid("", domain.Malformed, message)
 	}
 	src := &jsonSource{data: data}
 	if k := src.kind(); k != object {
-		return none, domain.NewInvalid("", domain.Malformed, "the body must be an object, not "+bodyKinds[k])
+		return domain.NewInvalid("", domain.Malformed, "the body must be an object, not "+bodyKinds[k])
 	}
-	d := decoder{words: src, src: src, options: o, most: maxProblems}
+	d := decoder{words: src, src: src, options: o, most: maxProblems, merge: merge}
 	d.decode(v, "", 1)
-	if err := d.invalid(); err != nil {
-		return none, err
-	}
-	return in, nil
+	return d.invalid()
+}
+
+// MergeJSON changes in by a JSON Merge Patch (RFC 7396): a member that the patch has is replaced, one that is null is
+// removed, and the others stay. It is as strict as DecodeJSON, except for null: an unknown name is refused even with it.
+// In a map each name is a member; a list is replaced as a whole, and null is refused in it.
+//
+// It does not write to what in points to, so a shallow copy of in keeps its value. After an error in is undefined.
+func MergeJSON[T any](in *T, patch []byte, o Options) error {
+	return decodeJSON(in, patch, o, true)
 }
 
 // DecodeForm decodes application/x-www-form-urlencoded text, a form or a query, into a T as DecodeJSON does. It
@@ -128,8 +142,8 @@ type Object interface {
 // Members are the names in an object, in the order in which it is written.
 type Members []Member
 
-// Member is a name in an object, and the destination of its value: an Object, a Text, or a pointer to a type that a
-// field of a struct may have.
+// Member is a name in an object, and the destination of its value: an Object, a Text, a pointer to a type that a field of
+// a struct may have, or Elsewhere, which refuses it.
 type Member struct {
 	Name string
 	Into any
@@ -137,6 +151,9 @@ type Member struct {
 
 // Members implements Object, so that a nested object needs no type of its own.
 func (ms Members) Members() Members { return ms }
+
+// Elsewhere is the destination of a name that does not belong into the object. It says where its value belongs.
+type Elsewhere string
 
 // Text is a value that documents represent as text.
 type Text interface {
