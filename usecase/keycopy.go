@@ -11,8 +11,8 @@ import (
 )
 
 // ErrOtherKeys reports that a store has other keys than those that it is to get.
-var ErrOtherKeys = errors.New("the store has other keys: keys of another store are only put into one that has none yet; " +
-	"use a new database. Nothing was changed")
+var ErrOtherKeys = errors.New("the store has other keys: the keys of another store can only be put into one that has " +
+	"none yet; use a new database. Nothing was changed")
 
 // CopiedKeys are the keys of another store.
 type CopiedKeys struct {

@@ -30,7 +30,7 @@ type Document struct {
 
 	file   string
 	sealed string // keys under a passphrase; empty if the file has none
-	lines manifest.Lines
+	lines  manifest.Lines
 }
 
 // ReadKickstart reads the text of a kickstart file; file is its name, for messages. In a string value ${NAME} stands
@@ -234,10 +234,7 @@ func (v variables) lookUp(name, path string) (text, missing string) {
 	} else {
 		text, _ = v.lookupEnv(name)
 	}
-	if line, ok := strings.CutSuffix(text, "\n"); ok {
-		text = strings.TrimSuffix(line, "\r")
-	}
-	if text == "" {
+	if text = withoutLineBreak(text); text == "" {
 		return "", missing
 	}
 	return text, ""

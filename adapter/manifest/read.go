@@ -35,8 +35,8 @@ func (l Lines) Of(field string) int {
 func ReadJSON[T any](data []byte) (T, error) { return strict.DecodeJSON[T](data, strict.Options{}) }
 
 // ReadYAML reads a T of this package. An empty document is the zero T. If expand is set, it returns the expansion of
-// each text at a path, or messages that say why there is none. Without problems, Lines has the lines of the fields; otherwise T
-// is zero.
+// each text at a path, or messages that say why there is none. Without problems, Lines has the lines of the fields;
+// otherwise T is zero.
 func ReadYAML[T any](text []byte, expand func(path, text string) (string, []string)) (T, Lines, []Problem) {
 	var none T
 	root, problems := parse(text)

@@ -49,7 +49,7 @@ var (
 	// ErrWrongPassphrase reports that sealed keys do not open.
 	ErrWrongPassphrase = errors.New("the passphrase is wrong, or the sealed keys were altered")
 
-	errNotSealed = errors.New("the sealed keys are incomplete, or another version of refreshd wrote them: export them again")
+	errNotSealed = errors.New("the sealed keys are incomplete, or of another version of refreshd: export them again")
 )
 
 // Seal encrypts s for the member `keys` of a document: base64, in lines, of the format and its parameters, a salt, a
