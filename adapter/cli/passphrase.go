@@ -78,44 +78,55 @@ func (t Terminal) Confirm(ctx context.Context, question string) (bool, error) {
 }
 
 // ask prints the question and returns the line that the user types, which a terminal does not show if it is hidden. It
-// returns when ctx is done; then the terminal shows again what is typed.
+// returns when ctx is done.
 func (t Terminal) ask(ctx context.Context, question string, hidden bool) (string, error) {
-	if _, err := io.WriteString(t.Out, question); err != nil {
-		return "", err
+	read := t.readLine
+	if in, ok := t.In.(*os.File); ok && hidden {
+		// Before the question, because what a fast user types must not be shown either. term.ReadPassword is too late.
+		before, err := term.MakeRaw(int(in.Fd()))
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = term.Restore(int(in.Fd()), before) }()
+		read = t.readHidden
 	}
 	type answer struct {
 		text string
 		err  error
 	}
 	answered := make(chan answer, 1)
-	if in, ok := t.In.(*os.File); ok && hidden {
-		before, err := term.GetState(int(in.Fd()))
-		if err != nil {
-			return "", err
-		}
-		defer func() {
-			_ = term.Restore(int(in.Fd()), before)
-			_, _ = io.WriteString(t.Out, "\n")
-		}()
-		go func() {
-			text, err := term.ReadPassword(int(in.Fd()))
-			answered <- answer{string(text), err}
-		}()
-	} else {
-		go func() {
-			text, err := bufio.NewReader(t.In).ReadString('\n')
-			if errors.Is(err, io.EOF) && text == "" {
-				err = nil // an end without an answer is not a yes
-			}
-			answered <- answer{withoutLineBreak(text), err}
-		}()
-	}
+	go func() {
+		text, err := read(question)
+		answered <- answer{text, err}
+	}()
 	select {
 	case a := <-answered:
 		return a.text, a.err
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
+}
+
+func (t Terminal) readLine(question string) (string, error) {
+	if _, err := io.WriteString(t.Out, question); err != nil {
+		return "", err
+	}
+	text, err := bufio.NewReader(t.In).ReadString('\n')
+	if errors.Is(err, io.EOF) {
+		err = nil // an end without an answer is not a yes
+	}
+	return withoutLineBreak(text), err
+}
+
+func (t Terminal) readHidden(question string) (string, error) {
+	text, err := term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{t.In, t.Out}, "").ReadPassword(question)
+	if errors.Is(err, io.EOF) {
+		err = errors.New("no passphrase was typed") // Ctrl-C is no signal in this mode
+	}
+	return text, err
 }
 
 // withoutLineBreak returns text without one line break at its end.
