@@ -137,7 +137,9 @@ func PrintVariables(w io.Writer, variables []Variable) {
 func Seal(k admin.Kickstart, keys []domain.OpenKey, passphrase domain.Secret, random io.Reader) (string, error) {
 	s := manifest.Sealed{Keys: keys}
 	for _, ka := range k.APIKeys {
-		s.APIKeys = append(s.APIKeys, manifest.HashedAPIKey{Name: ka.APIKey.Name, Hash: ka.APIKey.Hash})
+		s.APIKeys = append(s.APIKeys, manifest.HashedAPIKey{
+			Name: ka.APIKey.Name, Hash: ka.APIKey.Hash, PreviousHash: ka.APIKey.PreviousHash,
+		})
 	}
 	return s.Seal(passphrase, random)
 }

@@ -86,14 +86,15 @@ func (d Document) Unseal(passphrase domain.Secret) (Document, error) {
 			Line: d.lines.Of("keys"), FieldError: domain.FieldError{Field: "keys", Message: err.Error()},
 		}}}
 	}
-	hashes := make(map[string]string)
+	hashed := make(map[string]manifest.HashedAPIKey)
 	for _, k := range sealed.APIKeys {
-		hashes[k.Name] = k.Hash
+		hashed[k.Name] = k
 	}
 	d.Keys, d.Kickstart.APIKeys = sealed.Keys, slices.Clone(d.Kickstart.APIKeys)
 	for i := range d.Kickstart.APIKeys {
 		if k := &d.Kickstart.APIKeys[i]; k.Key.IsZero() {
-			k.APIKey.Hash = hashes[k.APIKey.Name]
+			h := hashed[k.APIKey.Name]
+			k.APIKey.Hash, k.APIKey.PreviousHash = h.Hash, h.PreviousHash
 		}
 	}
 	return d, nil

@@ -26,7 +26,7 @@ type Sealed struct {
 
 // HashedAPIKey has the hashes of an API key, made with the key of kind [domain.KeyAPI].
 type HashedAPIKey struct {
-	Name, Hash string
+	Name, Hash, PreviousHash string
 }
 
 // The parameters of scrypt (RFC 7914): 128 MiB, and about half a second for each passphrase that is tried.
@@ -142,8 +142,9 @@ type writtenKey struct {
 }
 
 type writtenAPIKey struct {
-	Name string `json:"name"`
-	Hash []byte `json:"hash"`
+	Name         string `json:"name"`
+	Hash         []byte `json:"hash"`
+	PreviousHash []byte `json:"previousHash,omitempty"`
 }
 
 func (s Sealed) written() writtenKeys {
@@ -154,7 +155,7 @@ func (s Sealed) written() writtenKeys {
 		})
 	}
 	for _, k := range s.APIKeys {
-		w.APIKeys = append(w.APIKeys, writtenAPIKey{k.Name, []byte(k.Hash)})
+		w.APIKeys = append(w.APIKeys, writtenAPIKey{k.Name, []byte(k.Hash), []byte(k.PreviousHash)})
 	}
 	return w
 }
@@ -170,7 +171,7 @@ func (w writtenKeys) sealed() (s Sealed) {
 		})
 	}
 	for _, k := range w.APIKeys {
-		s.APIKeys = append(s.APIKeys, HashedAPIKey{k.Name, string(k.Hash)})
+		s.APIKeys = append(s.APIKeys, HashedAPIKey{k.Name, string(k.Hash), string(k.PreviousHash)})
 	}
 	return s
 }

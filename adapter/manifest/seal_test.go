@@ -30,7 +30,7 @@ func TestSealedKeysOpenWithTheirPassphraseOnly(t *testing.T) {
 				StartsAt: at.Add(time.Hour), RetiredAt: at.Add(2 * time.Hour),
 			}, Plain: domain.NewSecret("private")},
 		},
-		APIKeys: []manifest.HashedAPIKey{{Name: "backend", Hash: "\xfe\x00"}},
+		APIKeys: []manifest.HashedAPIKey{{Name: "backend", Hash: "\xfe\x00"}, {Name: "b", Hash: "c", PreviousHash: "d"}},
 	}
 	passphrase := domain.NewSecret("correct horse battery staple")
 	random := rand.NewChaCha8([32]byte{1})

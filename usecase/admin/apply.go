@@ -41,8 +41,9 @@ type KickstartTenant struct {
 	Applications []domain.Application // Do sets TenantID
 }
 
-// KickstartAPIKey is an API key. Do computes Hash from Key. Without a Key it takes Hash, which was made with the key of
-// this store that hashes API keys; without either, the stored key of that name keeps its text.
+// KickstartAPIKey is an API key. Do computes Hash from Key. Without a Key it takes Hash and PreviousHash, which were made
+// with the key of this store that hashes API keys; without either, the stored key of that name keeps its text. A text
+// that changes ends the former one and the one before it; otherwise the previous one stays.
 type KickstartAPIKey struct {
 	APIKey domain.APIKey
 	Key    domain.Secret
@@ -489,6 +490,9 @@ func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[
 			problems.Add("key", domain.Blank, "set the key: there is no API key of this name yet, whose text could stay")
 		}
 		key.Hash = stored.Hash
+	}
+	if key.PreviousHash == "" && key.Hash == stored.Hash {
+		key.PreviousHash = stored.PreviousHash
 	}
 	pk.key, pk.stored = key, stored
 	pk.applied = Applied{Kind: "API key", Name: key.Name, Action: actionFor(exists, reflect.DeepEqual(stored, key))}

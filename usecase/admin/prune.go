@@ -96,7 +96,7 @@ func (p *Prune) unnamed(ctx context.Context, k Kickstart) (all []Unnamed, err er
 		}
 		for _, t := range page {
 			applications, named := ofTenants[t.ID]
-			stored, err := p.applications(ctx, t.ID)
+			stored, err := applicationsOf(ctx, p.Applications, t.ID)
 			if err != nil {
 				return nil, err
 			}
@@ -164,33 +164,17 @@ func (p *Prune) Delete(ctx context.Context, by domain.Origin, list []Unnamed) (d
 }
 
 func (p *Prune) remove(ctx context.Context, by domain.Origin, one Unnamed) error {
-	event := func(kind domain.EventKind, tenantID, id string, before []domain.Setting) (domain.Event, error) {
-		e, err := domain.NewEvent(kind, by, p.Clock.Now(), p.Random)
-		e.TenantID, e.ObjectID = tenantID, id
-		e.Before, e.After = domain.EventObjects(before, nil)
-		return e, err
+	e, err := p.newEvent(by)
+	if err != nil {
+		return err
 	}
 	switch {
 	case one.apiKey != nil:
-		k := one.apiKey
-		e, err := event(domain.APIKeyDeleted, k.TenantID, k.ID.String(), k.Fields())
-		if err != nil {
-			return err
-		}
-		return p.APIKeys.DeleteAPIKey(ctx, k.ID, k.Version, e)
+		return p.APIKeys.DeleteAPIKey(ctx, one.apiKey.ID, one.apiKey.Version, aboutAPIKey(e, one.apiKey, nil))
 	case one.application != nil:
 		a := one.application
-		e, err := event(domain.ApplicationDeleted, a.TenantID, a.ID, a.Fields())
-		if err != nil {
-			return err
-		}
-		return p.Applications.DeleteApplication(ctx, a.TenantID, a.ID, a.Version, e)
+		return p.Applications.DeleteApplication(ctx, a.TenantID, a.ID, a.Version, aboutApplication(e, a, nil))
 	default:
-		t := one.tenant
-		e, err := event(domain.TenantDeleted, t.ID, t.ID, t.Fields())
-		if err != nil {
-			return err
-		}
-		return p.Tenants.DeleteTenant(ctx, t.ID, t.Version, e)
+		return p.Tenants.DeleteTenant(ctx, one.tenant.ID, one.tenant.Version, aboutTenant(e, one.tenant, nil))
 	}
 }
