@@ -67,7 +67,6 @@ func TestSealedKeysOpenWithTheirPassphraseOnly(t *testing.T) {
 		wrong            bool // as a wrong passphrase
 	}{
 		"another passphrase":     {text, "correct horse battery stable", true},
-		"no passphrase":          {text, "", true},
 		"the salt altered":       {altered(len(form)), passphrase.Reveal(), true},
 		"the nonce altered":      {altered(len(form) + 16), passphrase.Reveal(), true},
 		"the content altered":    {altered(len(raw) - 20), passphrase.Reveal(), true},
