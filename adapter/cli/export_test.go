@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -156,5 +157,46 @@ func TestTheStatusOfADiff(t *testing.T) {
 		if got.err != nil && !strings.Contains(got.err.Error(), tt.says) || tt.status == 1 && got.err.Error() != "" {
 			t.Errorf("%q: error %q, want %q", tt.args, got.err, tt.says)
 		}
+	}
+}
+
+// A sealed export needs no variables: it has the hashes of the API keys, of the previous ones too. An API key that is
+// given takes precedence over its hash.
+func TestASealedExportHasTheHashesOfTheAPIKeys(t *testing.T) {
+	k := admin.Kickstart{APIKeys: []admin.KickstartAPIKey{
+		{APIKey: domain.APIKey{Name: "backend", Hash: "the hash", PreviousHash: "the one before"}},
+		{APIKey: domain.APIKey{Name: "other", Hash: "another hash"}},
+	}}
+	passphrase := domain.NewSecret("correct horse battery staple")
+	keys := []domain.OpenKey{{
+		SealedKey: domain.SealedKey{Kind: domain.KeyAPI, Number: 1}, Plain: domain.NewSecret("the key"),
+	}}
+	sealed, err := cli.Seal(k, keys, passphrase, rand.NewChaCha8([32]byte{2}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, needed, err := cli.WriteKickstart(k, sealed)
+	if err != nil || len(needed) > 0 || strings.Contains(string(text), "hash") {
+		t.Errorf("it needs %v, %v, in\n%s", needed, err, text)
+	}
+	const given = "ak_01234567890123456789012345"
+	text = bytes.Replace(text, []byte("name: other"), []byte("name: other\n    key: "+given), 1)
+	d, err := cli.ReadKickstart(file, text, variables(nil))
+	if err != nil || !d.IsSealed() {
+		t.Fatalf("sealed: %t, %v in\n%s", d.IsSealed(), err, text)
+	}
+	d, err = d.Unseal(passphrase)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, other := d.Kickstart.APIKeys[0], d.Kickstart.APIKeys[1]
+	if backend.APIKey.Hash != "the hash" || backend.APIKey.PreviousHash != "the one before" || !backend.Key.IsZero() {
+		t.Errorf("backend is %+v, want its two hashes", backend)
+	}
+	if other.APIKey.Hash != "" || other.Key.Reveal() != given {
+		t.Errorf("the other is %+v, want the key of the file", other)
+	}
+	if len(d.Keys) != 1 || d.Keys[0].Plain.Reveal() != "the key" {
+		t.Errorf("the keys are %v", d.Keys)
 	}
 }

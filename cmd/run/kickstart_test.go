@@ -92,6 +92,7 @@ func wantSays(t *testing.T, what string, err error, says string) {
 
 // newSQLite returns the URL of a database that does not exist yet.
 func newSQLite(t *testing.T) string {
+	t.Helper()
 	return "sqlite:" + filepath.Join(t.TempDir(), "refreshd.db")
 }
 
@@ -406,9 +407,10 @@ func TestServeNeverPrunes(t *testing.T) {
 	}
 }
 
-// storesToExport are new stores of every kind.
-func storesToExport(t *testing.T) map[string]func() port.Store {
-	open := func(url string) port.Store {
+// storesToExport open a new store of each kind.
+func storesToExport() map[string]func(*testing.T) port.Store {
+	open := func(t *testing.T, url string) port.Store {
+		t.Helper()
 		p := process{stores: stores, stderr: io.Discard}
 		c, err := config.Load(nil, environment(t, url), p.schemes()...)
 		if err != nil {
@@ -424,19 +426,19 @@ func storesToExport(t *testing.T) map[string]func() port.Store {
 		}
 		return store.Store
 	}
-	return map[string]func() port.Store{
-		"memory":     func() port.Store { return memstore.New() },
-		"SQLite":     func() port.Store { return open(newSQLite(t)) },
-		"PostgreSQL": func() port.Store { return open(postgres.NewDatabase(t)) },
+	return map[string]func(*testing.T) port.Store{
+		"memory":     func(*testing.T) port.Store { return memstore.New() },
+		"SQLite":     func(t *testing.T) port.Store { return open(t, newSQLite(t)) },
+		"PostgreSQL": func(t *testing.T) port.Store { return open(t, postgres.NewDatabase(t)) },
 	}
 }
 
 // Any configuration: its export, applied to its store, is no change; applied to an empty store, with values for the API
 // keys, it gives the same export. Pruning makes a store hold exactly a file, whatever it held before.
 func TestAnExportIsTheConfiguration(t *testing.T) {
-	for name, open := range storesToExport(t) {
+	for name, open := range storesToExport() {
 		t.Run(name, func(t *testing.T) {
-			one, other := newDeployment(t, open()), newDeployment(t, open())
+			one, other := newDeployment(t, open(t)), newDeployment(t, open(t))
 			random := rand.New(rand.NewPCG(7, 8))
 			for round := range 12 {
 				want := randomKickstart(random)

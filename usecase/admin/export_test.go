@@ -9,6 +9,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/test/storagetest"
+	"github.com/refreshd/refreshd/usecase"
 	"github.com/refreshd/refreshd/usecase/admin"
 )
 
@@ -175,4 +176,41 @@ func TestAnAPIKeyWithoutAKeyKeepsItsText(t *testing.T) {
 	}
 	_, err = w.byKey(t, key, domain.TokenIssue)
 	must(t, err)
+}
+
+// While the backends change to a new key both are valid. A kickstart file that has the present one must not end the
+// other. A text that the file changes ends both: it may be the answer to a theft.
+func TestApplyKeepsThePreviousKeyUntilItChangesTheText(t *testing.T) {
+	w := newWorld(t)
+	k := kickstart()
+	applied(t, w, k)
+	stored, err := w.store.APIKeyByName(t.Context(), "backend")
+	must(t, err)
+	keys := admin.APIKeys{
+		APIKeys: w.store, Tenants: w.store, Keys: w.keys, Clock: usecase.Clock(w.clock.now), Random: w.random,
+	}
+	_, second, err := keys.NewKey(t.Context(), admin.By{Operator: true}, stored.ID, nil)
+	must(t, err)
+	valid := func(key domain.Secret) bool {
+		_, err := w.byKey(t, key, domain.TokenIssue)
+		return err == nil
+	}
+	first := k.APIKeys[0].Key
+	for _, key := range []domain.Secret{second, {}} {
+		k.APIKeys[0].Key = key
+		for _, line := range actions(applied(t, w, k)) {
+			if line == "API key backend: updated" {
+				t.Error("the same text is a change")
+			}
+		}
+	}
+	if !valid(first) || !valid(second) {
+		t.Errorf("the previous key is valid: %t, the present one: %t, want both", valid(first), valid(second))
+	}
+	k.APIKeys[0].Key = domain.NewSecret("ak_third-012345678901234567890123")
+	applied(t, w, k)
+	if valid(first) || valid(second) || !valid(k.APIKeys[0].Key) {
+		t.Errorf("after a change of the text the first is valid: %t, the second: %t, the third: %t; want the third only",
+			valid(first), valid(second), valid(k.APIKeys[0].Key))
+	}
 }
