@@ -45,7 +45,7 @@ the API keys that they have.
 
 With --with-keys the file also holds the signing keys, the token keys and the hashes of the API
 keys, encrypted with a passphrase. A new store that such a file is applied to accepts the API keys
-and the access tokens of this one. Whoever has the file and the passphrase can make tokens.
+and the access tokens of this one. A thief of the file and the passphrase can make tokens.
 
 What does not change while export reads is exact, and each tenant fits its applications. Another
 object that is created, changed or deleted meanwhile is in the file as before, as after, or not.`,

@@ -174,7 +174,7 @@ apiKeys:
 `
 
 // A deployment moves to another database: who holds an API key or an access token notices nothing. The file holds
-// nothing of it in clear, and does not open with another passphrase. A store with other keys stays as it is.
+// nothing of it in clear, and does not open with another passphrase. A store with other keys does not change.
 func TestAnExportWithKeysMovesADeployment(t *testing.T) {
 	from := environment(t, newSQLite(t))
 	ran(t, from, "apply", "-f", fileWith(t, movedFile))
@@ -354,16 +354,19 @@ func TestPruneDeletesWhatTheFileDoesNotName(t *testing.T) {
 	_, err := runs(t, environ, "apply", "-f", file, "--prune")
 	wantSays(t, "without a terminal", err, "add --yes")
 	unchanged("an apply without a confirmation")
-	for text, says := range map[string]string{
-		rest + "apiKeys: [{name: a, key: short}]":                                                           "apiKeys[0].key",
-		rest + "apiKeys: [{name: a, key: ak_0123456789012345678901234, tenantId: acme}]":                    "apiKeys[0].tenantId",
-		rest + "apiKeys: [{name: a}]":                                                                       "apiKeys[0].key",
-		rest + "apiKeys: [{name: another, key: " + oldKey + "}]":                                            "another name",
-		"tenants: [{id: globex, issuer: 'https://x.example/t/acme'}]":                                       "tenants[0].issuer",
-		"tenants: [{id: globex, cookieDomain: a.example, applications: [{id: web, cookieHostOnly: true}]}]": "tenants[0]",
+	for _, tt := range []struct{ text, says string }{
+		{rest + "apiKeys: [{name: a, key: short}]", "apiKeys[0].key"},
+		{rest + "apiKeys: [{name: a, key: ak_0123456789012345678901234, tenantId: acme}]", "apiKeys[0].tenantId"},
+		{rest + "apiKeys: [{name: a}]", "apiKeys[0].key"},
+		{rest + "apiKeys: [{name: another, key: " + oldKey + "}]", "another name"},
+		{"tenants: [{id: globex, issuer: 'https://x.example/t/acme'}]", "tenants[0].issuer"},
+		{
+			"tenants: [{id: globex, cookieDomain: a.example, applications: [{id: web, cookieHostOnly: true}]}]",
+			"tenants[0]",
+		},
 	} {
-		_, err := runs(t, environ, "apply", "-f", fileWith(t, text), "--prune", "--yes")
-		wantSays(t, text, err, says)
+		_, err := runs(t, environ, "apply", "-f", fileWith(t, tt.text), "--prune", "--yes")
+		wantSays(t, tt.text, err, tt.says)
 		unchanged("a file that is refused")
 	}
 	done := ran(t, environ, "apply", "-f", file, "--prune", "--yes")
@@ -544,8 +547,8 @@ func (d deployment) applies(t *testing.T, text string, values map[string]string)
 
 // texts are names that a format could take for something else.
 var texts = []string{
-	"acme", "Acme & Co", "$", "${HOME}", "$$x", "yes", "null", "~", "1e3", "0x10", "2030-01-31", "- a", "a: b", "#a", "'", `"`,
-	`\n`, "{", "[a]", "*a", "&a", "!!str a", "%", "@", "é\u2028ü", "名前", "\U0001F600", "a  b", "|", ">", "REFRESHD_X",
+	"acme", "Acme & Co", "$", "${HOME}", "$$x", "yes", "null", "~", "1e3", "0x10", "2030-01-31", "- a", "a: b", "#a", "'",
+	`"`, `\n`, "{", "[a]", "*a", "&a", "!!str a", "%", "@", "é\u2028ü", "名前", "\U0001F600", "a  b", "|", ">", "REFRESHD_X",
 	"back-end",
 }
 

@@ -41,7 +41,7 @@ func (p process) newService(c config.Config) *service {
 	kind := p.storeOf(c)
 	return &service{
 		kind: kind, place: placeOf(kind, c.Database), signer: jwxsigner.New(rand.Reader),
-		metrics: metrics.New(p.programVersion()), log: p.logger(c), clock: time.Now, copied: p.copied,
+		metrics: metrics.New(p.programVersion()), log: p.logger(c), copied: p.copied, clock: time.Now,
 	}
 }
 

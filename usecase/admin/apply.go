@@ -41,9 +41,9 @@ type KickstartTenant struct {
 	Applications []domain.Application // Do sets TenantID
 }
 
-// KickstartAPIKey is an API key. Do computes Hash from Key. Without a Key it takes Hash and PreviousHash, which were made
-// with the key of this store that hashes API keys; without either, the stored key of that name keeps its text. A text
-// that changes ends the former one and the one before it; otherwise the previous one stays.
+// KickstartAPIKey is an API key. Do computes Hash from Key. Without a Key it takes Hash and PreviousHash, which were
+// made with the key of this store that hashes API keys; without either, the stored key of that name keeps its text. A
+// text that changes ends the former one and the one before it; otherwise the previous one stays.
 type KickstartAPIKey struct {
 	APIKey domain.APIKey
 	Key    domain.Secret

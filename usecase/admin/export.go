@@ -27,7 +27,7 @@ const exportAttempts = 10
 //
 // It reads pages while others write. What exists all the time and does not change is exact. A tenant and its
 // applications are read again until the tenant did not change meanwhile, so they fit together. Another object that is
-// created, changed or deleted meanwhile is exported as it was or as it is, or not at all. Do reads everything again if
+// created, changed or deleted meanwhile is exported as before, as after, or not. Do reads everything again if
 // the objects exclude each other, such as two tenants of one issuer, and returns ErrBusy if that happens too often.
 func (e *Export) Do(ctx context.Context) (Kickstart, error) {
 	for attempt := 1; ; attempt++ {

@@ -100,7 +100,7 @@ func TestAnExportOfAChangingStoreCanBeApplied(t *testing.T) {
 	}
 }
 
-// What was confirmed is deleted as it was confirmed: an object that was changed since stays, one that is gone is no
+// Prune deletes the objects that were confirmed: one that was changed since stays, one that no longer exists is no
 // error, and each deletion has an event of the file.
 func TestPruneDeletesOnlyWhatWasListed(t *testing.T) {
 	w := newWorld(t)
@@ -131,7 +131,8 @@ func TestPruneDeletesOnlyWhatWasListed(t *testing.T) {
 	must(t, err)
 	done, err = prune.Delete(t.Context(), k.By, list)
 	must(t, err)
-	if diff := cmp.Diff([]string{"application acme/guarded: deleted", "tenant globex: deleted"}, actions(done)); diff != "" {
+	want := []string{"application acme/guarded: deleted", "tenant globex: deleted"}
+	if diff := cmp.Diff(want, actions(done)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if again, err := prune.Delete(t.Context(), k.By, list); err != nil || len(again) > 0 {
