@@ -42,9 +42,9 @@ type setting struct {
 
 // Which commands use a setting: those that read settings, those that open the store, and those that open its keys.
 var (
-	readers = []string{"serve", "migrate", "apply", "purge", "health"}
-	openers = []string{"serve", "migrate", "apply", "purge"}
-	keepers = []string{"serve", "apply"}
+	readers = []string{"serve", "migrate", "apply", "diff", "export", "purge", "health"}
+	openers = []string{"serve", "migrate", "apply", "diff", "export", "purge"}
+	keepers = []string{"serve", "apply", "diff", "export"}
 	server  = []string{"serve"}
 )
 
@@ -131,7 +131,7 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
-		name: "kickstart_file", takenBy: keepers, form: "FILE",
+		name: "kickstart_file", takenBy: []string{"serve", "apply", "diff"}, form: "FILE",
 		help: "a file with tenants, applications and API keys to create or update; serve applies it at each start",
 		parse: func(c *draft, text string) error {
 			c.KickstartFile = text

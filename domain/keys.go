@@ -185,3 +185,9 @@ func (m MasterKey) aead() (cipher.AEAD, error) {
 	}
 	return cipher.NewGCM(block)
 }
+
+// OpenKey is a key with its content. Sealed and Revision are not set.
+type OpenKey struct {
+	SealedKey
+	Plain Secret
+}

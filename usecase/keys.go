@@ -41,6 +41,9 @@ type KeysConfig struct {
 	Random   io.Reader
 	// ReadOnly forbids writes to the store. If it has no keys yet, temporary ones are made.
 	ReadOnly bool
+	// Copied, if given, are put into a store that has no keys yet. OpenKeys returns ErrOtherKeys, having written nothing,
+	// if a store has keys and lacks one of them.
+	Copied *CopiedKeys
 }
 
 // Keys holds the opened keys of the deployment: the token keys, the signing keys, and the key that hashes API keys. All
@@ -104,8 +107,17 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	switch complete := there[domain.KeyCheck] && there[domain.KeyToken] && there[domain.KeyAPI]; {
 	case hasData && !complete:
 		return nil, ErrKeysLost
+	case c.Copied != nil && !complete && revision > 0:
+		return nil, ErrOtherKeys
 	case c.ReadOnly && !complete:
 		return k, k.useTemporaryKeys()
+	case revision == 0 && len(stored) == 0 && c.Copied != nil:
+		if err := k.putCopied(ctx); err != nil {
+			return nil, err
+		}
+		for _, key := range c.Copied.Keys {
+			there[key.Kind] = true
+		}
 	case revision == 0 && len(stored) == 0:
 		// The check value is stored first: the process that stored it decides which master key this store belongs to.
 		check := domain.SealedKey{Kind: domain.KeyCheck, Number: 1}
@@ -115,6 +127,11 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	}
 	if err := k.loadFirst(ctx); err != nil {
 		return nil, err
+	}
+	if c.Copied != nil {
+		if err := k.holdsCopied(ctx); err != nil {
+			return nil, err
+		}
 	}
 	for _, first := range []domain.KeyKind{domain.KeyToken, domain.KeyAPI} {
 		if there[first] {
@@ -139,6 +156,13 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 // useTemporaryKeys makes temporary keys for a store that has none and must not be written to.
 func (k *Keys) useTemporaryKeys() error {
 	api, err := k.randomKey()
+	if k.Copied != nil {
+		for _, key := range k.Copied.Keys {
+			if key.Kind == domain.KeyAPI {
+				api = key.Plain
+			}
+		}
+	}
 	k.ring.Store(&ring{readAt: k.Clock(), inForce: &k.Master, api: api})
 	return err
 }

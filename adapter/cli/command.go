@@ -30,8 +30,11 @@ type Program struct {
 	// MigrateStatus shows what Migrate would do, and writes nothing.
 	MigrateStatus func(context.Context, config.Config) error
 	// Apply applies the kickstart file; a dry run writes nothing.
-	Apply func(ctx context.Context, c config.Config, file string, dry bool) error
-	Purge func(context.Context, config.Config) error
+	Apply func(context.Context, config.Config, ApplyOptions) error
+	// Diff reports whether the store differs from the kickstart file, and prints how.
+	Diff   func(context.Context, config.Config, ApplyOptions) (bool, error)
+	Export func(context.Context, config.Config, ExportOptions) error
+	Purge  func(context.Context, config.Config) error
 }
 
 // UsageError is an error in a command line. An [*config.Error] is also one if its WrongUsage returns true.
@@ -111,7 +114,8 @@ signed access tokens, lists them and revokes them.`,
 		&cobra.Group{ID: looking, Title: "Look at it:"},
 	)
 	root.AddCommand(
-		l.serve(), l.health(), l.migrate(), l.apply(), l.purge(), l.config(), l.version(), l.completion(), l.man(),
+		l.serve(), l.health(), l.migrate(), l.apply(), l.diff(), l.export(), l.purge(), l.config(), l.version(),
+		l.completion(), l.man(),
 	)
 	root.SetHelpCommand(l.help())
 	root.InitDefaultHelpCmd()
@@ -195,6 +199,7 @@ var word = regexp.MustCompile(`^[a-z][a-z-]{0,31}$`)
 // otherNames are the names of the commands in other programs.
 var otherNames = map[string]string{
 	"run": "serve", "start": "serve", "server": "serve", "up": "migrate", "upgrade": "migrate", "import": "apply",
+	"backup": "export", "dump": "export", "compare": "diff",
 	"check": "health", "status": "health", "settings": "config", "env": "config", "clean": "purge", "gc": "purge",
 }
 

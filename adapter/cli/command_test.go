@@ -49,11 +49,22 @@ func run(t *testing.T, environ []string, args ...string) (r ran) {
 		Stdout: &out, Stderr: &out,
 		Serve: does("serve"), Health: does("health"), Migrate: does("migrate"), MigrateStatus: does("migrate --status"),
 		Purge: does("purge"),
-		Apply: func(_ context.Context, c config.Config, file string, dry bool) error {
-			r.did, r.config = "apply "+file, c
-			if dry {
+		Apply: func(_ context.Context, c config.Config, o cli.ApplyOptions) error {
+			r.did, r.config = "apply "+o.File, c
+			if o.DryRun {
 				r.did += ", dry"
 			}
+			if o.Prune {
+				r.did += ", prune"
+			}
+			return nil
+		},
+		Diff: func(_ context.Context, c config.Config, o cli.ApplyOptions) (bool, error) {
+			r.did, r.config = "diff "+o.File, c
+			return o.File == "other.yaml", nil
+		},
+		Export: func(_ context.Context, c config.Config, o cli.ExportOptions) error {
+			r.did, r.config = "export "+o.File, c
 			return nil
 		},
 	}.Run(t.Context(), args)
@@ -73,6 +84,9 @@ func TestACommandDoesItsWorkWithTheSettingsOfTheLine(t *testing.T) {
 		{[]string{"migrate", "--status"}, "migrate --status"},
 		{[]string{"purge", "--purge-after=48h"}, "purge"},
 		{[]string{"apply", "-f", "a.yaml"}, "apply a.yaml"},
+		{[]string{"apply", "-f", "a.yaml", "--prune", "--dry-run"}, "apply a.yaml, dry, prune"},
+		{[]string{"diff", "-f", "a.yaml"}, "diff a.yaml"},
+		{[]string{"export", "-o", "a.yaml"}, "export a.yaml"},
 		{[]string{"apply", "--file=a.yaml", "--dry-run"}, "apply a.yaml, dry"},
 		{[]string{"apply", "-f", "-"}, "apply -"},
 		{[]string{"apply", "--kickstart-file", "b.yaml"}, "apply b.yaml"},
@@ -103,7 +117,7 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"migrat --database-url memory:", "unknown command \"migrat\": did you mean `refreshd migrate`?"},
 		{"run", "unknown command \"run\": did you mean `refreshd serve`?"},
 		{"configuration", "unknown command \"configuration\": did you mean `refreshd help configuration`?"},
-		{"frobnicate", "unknown command \"frobnicate\": the commands are serve, health, migrate, apply, purge, config, " +
+		{"frobnicate", "unknown command \"frobnicate\": the commands are serve, health, migrate, apply, diff, export, purge, config, " +
 			"version, completion, help"},
 		{"config shw", "unknown command \"shw\": did you mean `refreshd config show`?"},
 		{"config list", "unknown command \"list\": the commands are show"},
@@ -119,7 +133,7 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"serve -help", "unknown flag -help: did you mean --help?"},
 		{"serve -x", "unknown flag -x"},
 		{"serve -test.v", "unknown flag -t"},
-		{"serve -f a.yaml", "unknown flag -f: did you mean `refreshd apply -f`?"},
+		{"serve -f a.yaml", "unknown flag -f: it is a flag of `refreshd apply`, `refreshd diff`"},
 		{"apply -file a.yaml", "unknown flag -file: did you mean --file?"},
 		{"migrate --cors-origins=x", "unknown flag --cors-origins: it is a flag of `refreshd serve`, `refreshd config show`"},
 		{"health --sttus", "unknown flag --sttus: did you mean --status, a flag of `refreshd migrate`?"},

@@ -24,7 +24,8 @@ var update = flag.Bool("update", false, "write testdata/help")
 
 var (
 	commands = []string{
-		"serve", "health", "migrate", "apply", "purge", "config", "config show", "version", "completion", "help",
+		"serve", "health", "migrate", "apply", "diff", "export", "purge", "config", "config show",
+		"version", "completion", "help",
 	}
 	topics = []string{"configuration", "kickstart", "permissions"}
 )
@@ -106,7 +107,7 @@ func TestHelpHasTheSettingsOfItsCommand(t *testing.T) {
 				t.Errorf("%s is used by %q, which is not a command", k.Env, command)
 			}
 		}
-		for _, command := range []string{"serve", "health", "migrate", "apply", "purge"} {
+		for _, command := range []string{"serve", "health", "migrate", "apply", "diff", "export", "purge"} {
 			text := help(t, command, "--help")
 			if got := strings.Contains(text, k.Env+")") ||
 				strings.Contains(text, k.Env+"  "); got != slices.Contains(k.Commands, command) {

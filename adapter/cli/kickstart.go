@@ -20,15 +20,17 @@ import (
 	"github.com/refreshd/refreshd/usecase/admin"
 )
 
-// maxKickstart is the maximum size of a kickstart file in bytes.
-const maxKickstart = 1 << 20
+// maxKickstart is the maximum size of a kickstart file in bytes. An export of more is refused, too.
+const maxKickstart = 16 << 20
 
 // Document is a kickstart file that was read.
 type Document struct {
 	Kickstart admin.Kickstart
+	Keys      []domain.OpenKey // that Unseal opened
 
-	file  string
-	lines manifest.Lines
+	file   string
+	sealed string // keys under a passphrase; empty if the file has none
+	lines  manifest.Lines
 }
 
 // ReadKickstart reads the text of a kickstart file; file is its name, for messages. In a string value ${NAME} stands
@@ -37,13 +39,24 @@ type Document struct {
 //
 // The error has one line for each problem, with the line of the file and the field.
 func ReadKickstart(file string, text []byte, lookupEnv func(string) (string, bool)) (Document, error) {
+	return readKickstart(file, text, variables{lookupEnv: lookupEnv})
+}
+
+// ReadKickstartWithoutKeys is ReadKickstart, but an API key whose `key` is a variable that is not set has no Key. So a
+// file can be compared with a store by a reader who does not have the API keys.
+func ReadKickstartWithoutKeys(
+	file string, text []byte, lookupEnv func(string) (string, bool),
+) (Document, error) {
+	return readKickstart(file, text, variables{lookupEnv, true})
+}
+
+func readKickstart(file string, text []byte, v variables) (Document, error) {
 	if len(text) > maxKickstart {
 		return Document{}, &fileError{file, []manifest.Problem{{FieldError: domain.FieldError{
-			Message: "is larger than 1 MiB: split it, and apply the parts one after the other",
+			Message: "is larger than 16 MiB: split it, and apply the parts one after the other",
 		}}}}
 	}
-	variables := variables{lookupEnv}
-	m, lines, problems := manifest.ReadYAML[manifest.Document](text, variables.expand)
+	m, lines, problems := manifest.ReadYAML[manifest.Document](text, v.expand)
 	if len(problems) > 0 {
 		return Document{}, &fileError{file, problems}
 	}
@@ -59,7 +72,32 @@ func ReadKickstart(file string, text []byte, lookupEnv func(string) (string, boo
 	for _, key := range m.APIKeys {
 		k.APIKeys = append(k.APIKeys, admin.KickstartAPIKey{APIKey: key.APIKey, Key: key.Key})
 	}
-	return Document{Kickstart: k, file: file, lines: lines}, nil
+	return Document{Kickstart: k, file: file, lines: lines, sealed: m.Keys}, nil
+}
+
+// IsSealed reports whether the file has sealed keys, which Unseal opens.
+func (d Document) IsSealed() bool { return d.sealed != "" }
+
+// Unseal returns d with its sealed keys, and with the hashes of those of its API keys that have no key of their own.
+func (d Document) Unseal(passphrase domain.Secret) (Document, error) {
+	sealed, err := manifest.Unseal(d.sealed, passphrase)
+	if err != nil {
+		return Document{}, &fileError{d.file, []manifest.Problem{{
+			Line: d.lines.Of("keys"), FieldError: domain.FieldError{Field: "keys", Message: err.Error()},
+		}}}
+	}
+	hashed := make(map[string]manifest.HashedAPIKey)
+	for _, k := range sealed.APIKeys {
+		hashed[k.Name] = k
+	}
+	d.Keys, d.Kickstart.APIKeys = sealed.Keys, slices.Clone(d.Kickstart.APIKeys)
+	for i := range d.Kickstart.APIKeys {
+		if k := &d.Kickstart.APIKeys[i]; k.Key.IsZero() {
+			h := hashed[k.APIKey.Name]
+			k.APIKey.Hash, k.APIKey.PreviousHash = h.Hash, h.PreviousHash
+		}
+	}
+	return d, nil
 }
 
 // Explain turns the *domain.Invalid that admin.Apply returned for this document into an error with one line for
@@ -126,12 +164,23 @@ var variable = regexp.MustCompile(`^\{(?:([A-Za-z_][A-Za-z0-9_]*)|file:([^{}]+))
 
 // variables are the variables and files that a text can name.
 type variables struct {
-	lookupEnv func(string) (string, bool)
+	lookupEnv   func(string) (string, bool)
+	withoutKeys bool
 }
 
+var (
+	keyField     = regexp.MustCompile(`^apiKeys\[\d+\]\.key$`)
+	onlyVariable = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$`)
+)
+
 // expand replaces the names of environment variables and files in a text by their content, without one line break at
-// its end. It does not expand the replacement again.
-func (v variables) expand(value string) (_ string, missing []string) {
+// its end. It does not expand the replacement again. path is that of the text in the document.
+func (v variables) expand(path, value string) (_ string, missing []string) {
+	if name := onlyVariable.FindStringSubmatch(value); v.withoutKeys && name != nil && keyField.MatchString(path) {
+		if _, set := v.lookupEnv(name[1]); !set {
+			return "", nil
+		}
+	}
 	var text strings.Builder
 	for rest := value; ; {
 		before, after, found := strings.Cut(rest, "$")
@@ -158,7 +207,7 @@ func (v variables) expand(value string) (_ string, missing []string) {
 	}
 }
 
-// ReadFile reads a kickstart file, which may be a pipe. It returns an error if the file is larger than 1 MiB, or is an
+// ReadFile reads a kickstart file, which may be a pipe. It returns an error if the file is larger than 16 MiB, or is an
 // endless device.
 func ReadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
@@ -168,7 +217,7 @@ func ReadFile(path string) ([]byte, error) {
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxKickstart+1))
 	if err == nil && len(text) > maxKickstart {
-		err = fmt.Errorf("%s is larger than 1 MiB", path)
+		err = fmt.Errorf("%s is larger than 16 MiB", path)
 	}
 	return text, err
 }
@@ -186,10 +235,7 @@ func (v variables) lookUp(name, path string) (text, missing string) {
 	} else {
 		text, _ = v.lookupEnv(name)
 	}
-	if line, ok := strings.CutSuffix(text, "\n"); ok {
-		text = strings.TrimSuffix(line, "\r")
-	}
-	if text == "" {
+	if text = withoutLineBreak(text); text == "" {
 		return "", missing
 	}
 	return text, ""

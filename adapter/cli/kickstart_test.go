@@ -186,7 +186,7 @@ func TestNonsenseIsRefusedWithLineAndField(t *testing.T) {
 		{"no UTF-8", "tenants:\n  - id: \xff\n", []string{"2: this is not text in UTF-8"}},
 		{"UTF-16", "\xff\xfet\x00", []string{"1: this is not text in UTF-8"}},
 		{"a control character", "\n\n# \x07\n", []string{"3: this is not text in UTF-8, or has a control character"}},
-		{"larger than 1 MiB", strings.Repeat("#", 1<<20) + "\n", []string{" is larger than 1 MiB"}},
+		{"larger than 16 MiB", strings.Repeat("#", 16<<20) + "\n", []string{" is larger than 16 MiB"}},
 		{"two documents", "tenants: []\n---\ntenants: []\n", []string{"2: a second document begins here"}},
 		{"two documents, the first with a slip", "tenant: []\n---\ntenants: []\n",
 			[]string{"1: tenant: is not known here", "2: a second document begins here"}},
@@ -197,7 +197,7 @@ func TestNonsenseIsRefusedWithLineAndField(t *testing.T) {
 		{"an unknown name in another case", "tenants:\n- ID: a",
 			[]string{"2: tenants[0].ID: is not known here; did you mean id?"}},
 		{"an unknown name, nothing like it", "users: []",
-			[]string{"1: users: is not known here; known are apiKeys, tenants"}},
+			[]string{"1: users: is not known here; known are apiKeys, keys, tenants"}},
 		{"an unknown name of an application", "tenants:\n- id: a\n  applications:\n  - id: b\n    issuer: https://b.example",
 			[]string{"5: tenants[0].applications[0].issuer: is not known here"}},
 		{"an unknown name deep inside",
@@ -441,7 +441,7 @@ func TestExplainSuggestsTheNameThatWasMeant(t *testing.T) {
 		"/session":  "there is no such endpoint; did you mean /sessions?",
 		"/tenat":    "there is no such endpoint; did you mean /tenant?",
 		"/far/away": "there is no such endpoint: name one of /jwt/issue, /jwt/refresh, /jwt/refresh/:id, " +
-			`/revocations, /sessions, or "*"`,
+			`/revocations, /sessions, /api-key, /key, /tenant, /application, /audit, or "*"`,
 	} {
 		err := domain.APIKey{Name: "x", Permissions: domain.Permissions{name: {"GET"}}}.Validate()
 		if got := (cli.Document{}).Explain(err).Error(); !strings.HasSuffix(got, want) {

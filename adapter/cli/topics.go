@@ -75,7 +75,7 @@ func wrap(text, indent string) string {
 func kickstartText() string {
 	var out strings.Builder
 	out.WriteString(`A kickstart file creates or updates tenants, applications and API keys: "refreshd apply -f FILE",
-or at each start of "refreshd serve --kickstart-file FILE".
+or at each start of "refreshd serve --kickstart-file FILE", which deletes nothing.
 
 `)
 	for line := range strings.Lines(manifest.Example) {
@@ -103,6 +103,11 @@ both leave out has its default.
 			out.WriteString("  " + f.Name + "\n" + wrap(valuesOf(f)+f.Meaning, "      "))
 		}
 	}
+	out.WriteString(`
+"refreshd export" writes the tenants, applications and API keys of a store as such a file, and
+"refreshd diff" compares the two. Only "refreshd apply --prune" deletes what a file does not name.
+An export with keys has a further object, keys: a text that is encrypted with a passphrase.
+`)
 	out.WriteString("\n\"refreshd help permissions\" lists what the permissions of an API key can name.\n")
 	return out.String()
 }

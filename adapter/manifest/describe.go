@@ -136,8 +136,9 @@ var texts = map[string]text{
 	},
 	"apiKey.key": {
 		meaning: "The key itself: `ak_` and at least 24 more of `A-Z a-z 0-9 _ -`; at most 256 characters. Stored as a " +
-			"keyed hash. `${NAME}` takes it from the environment, `${file:PATH}` from a file.",
-		example: "${BACKEND_KEY}", required: true,
+			"keyed hash. `${NAME}` takes it from the environment, `${file:PATH}` from a file. An API key that does not exist " +
+			"yet needs it.",
+		example: "${BACKEND_KEY}", absent: "the text that is stored under this name",
 	},
 	"apiKey.tenantId": {meaning: "The only tenant that the key serves.", example: "acme", absent: "every tenant"},
 	"apiKey.permissions.endpoints": {

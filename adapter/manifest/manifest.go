@@ -8,7 +8,7 @@
 // Administration has one object in a document: see [BareTenant] and [StoredAPIKey]. [Patch] changes one.
 //
 // A document does not have the hash and the id of an API key, the tenant of an application, which contains it, and
-// versions, which a store sets. An API key itself is read and never written.
+// versions, which a store sets. An API key itself is read and never written: the variable is, that it will come from.
 package manifest
 
 import (
@@ -20,10 +20,11 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Document has tenants and API keys.
+// Document has tenants and API keys, and sealed keys of the deployment.
 type Document struct {
 	Tenants []Tenant
 	APIKeys []APIKey
+	Keys    string // see Seal; empty for none
 }
 
 // Tenant is a tenant with its applications.
@@ -35,10 +36,11 @@ type Tenant struct {
 // Application is an application within its tenant: TenantID is not set.
 type Application struct{ domain.Application }
 
-// APIKey is an API key; Hash is not set.
+// APIKey is an API key; Hash is not set. Key is zero if the document has none.
 type APIKey struct {
 	domain.APIKey
-	Key domain.Secret
+	Key      domain.Secret
+	Variable string // of the environment, which is written in place of the key; empty for none
 }
 
 // BareTenant is a tenant without its applications, which administration has as objects of their own.
@@ -53,7 +55,9 @@ type StoredAPIKey struct {
 
 // Members implements strict.Object.
 func (d *Document) Members() strict.Members {
-	return strict.Members{{Name: "tenants", Into: &d.Tenants}, {Name: "apiKeys", Into: &d.APIKeys}}
+	return strict.Members{
+		{Name: "tenants", Into: &d.Tenants}, {Name: "apiKeys", Into: &d.APIKeys}, {Name: "keys", Into: &d.Keys},
+	}
 }
 
 // Members implements strict.Object.
@@ -88,7 +92,7 @@ func (k *APIKey) Members() strict.Members {
 	}
 	return strict.Members{
 		{Name: "name", Into: &k.Name},
-		{Name: "key", Into: (*secret)(&k.Key)},
+		{Name: "key", Into: &secret{&k.Key, k.Variable}},
 		{Name: "tenantId", Into: (*tenantID)(&k.TenantID)},
 		{Name: "permissions", Into: strict.Members{{Name: "endpoints", Into: &k.Permissions}}},
 		{Name: "expiresAt", Into: (*instant)(&k.ExpiresAt)},
@@ -125,10 +129,14 @@ func within(ms strict.Members, path string, into any) strict.Members {
 	return ms
 }
 
-type secret domain.Secret
+// secret is read into a place, and written as the variable that it will come from.
+type secret struct {
+	place    *domain.Secret
+	variable string
+}
 
 func (s *secret) SetText(text string) string {
-	*s = secret(domain.NewSecret(text))
+	*s.place = domain.NewSecret(text)
 	return ""
 }
 

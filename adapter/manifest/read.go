@@ -45,9 +45,9 @@ func Patch[T any](document T, patch []byte) (T, error) {
 }
 
 // ReadYAML reads a T of this package. An empty document is the zero T. If expand is set, it returns the expansion of
-// each text, or messages that say why there is none. Without problems, Lines has the lines of the fields; otherwise T
-// is zero.
-func ReadYAML[T any](text []byte, expand func(string) (string, []string)) (T, Lines, []Problem) {
+// each text at a path, or messages that say why there is none. Without problems, Lines has the lines of the fields;
+// otherwise T is zero.
+func ReadYAML[T any](text []byte, expand func(path, text string) (string, []string)) (T, Lines, []Problem) {
 	var none T
 	root, problems := parse(text)
 	if root == nil {

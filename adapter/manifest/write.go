@@ -17,7 +17,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// YAML returns the document for [ReadYAML] with variables in texts: a dollar sign is doubled.
+// YAML returns the document for [ReadYAML] with variables in texts: a dollar sign is doubled, except that of a
+// variable.
 func YAML(o strict.Object) ([]byte, error) {
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
@@ -30,8 +31,15 @@ func YAML(o strict.Object) ([]byte, error) {
 	return out.Bytes(), encoder.Close()
 }
 
+// variableTag marks a text that is a variable until doubleDollars has seen it.
+const variableTag = "variable"
+
 // doubleDollars doubles the dollar signs in texts. Names have no variables.
 func doubleDollars(n *yaml.Node) {
+	if n.Tag == variableTag {
+		n.Tag = "!!str"
+		return
+	}
 	n.Value = strings.ReplaceAll(n.Value, "$", "$$")
 	for i, c := range n.Content {
 		if n.Kind != yaml.MappingNode || i%2 == 1 {
@@ -57,8 +65,13 @@ func objectOf(o strict.Object) *yaml.Node {
 // nodeOf returns the value of a member, nil if it is not set.
 func nodeOf(place any) *yaml.Node {
 	switch place := place.(type) {
-	case *secret, strict.Elsewhere:
+	case strict.Elsewhere:
 		return nil
+	case *secret:
+		if place.variable == "" {
+			return nil
+		}
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: variableTag, Value: "${" + place.variable + "}"}
 	case *instant:
 		if t := time.Time(*place); !t.IsZero() {
 			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!timestamp", Value: t.Format(time.RFC3339Nano)}

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
-	"github.com/refreshd/refreshd/adapter/cli"
 	"github.com/refreshd/refreshd/config"
 )
 
@@ -70,66 +68,6 @@ func (p process) migrateStatus(ctx context.Context, c config.Config) error {
 		fmt.Fprintln(p.stdout, "the schema is up to date")
 	}
 	return nil
-}
-
-// apply applies a kickstart file to the store; a dry run only prints the changes. The file is read and checked before
-// the database is opened: a misspelt name must not make a database.
-func (p process) apply(ctx context.Context, c config.Config, file string, dry bool) (err error) {
-	if err := placeOf(p.storeOf(c), c.Database).refuses("apply"); err != nil {
-		return err
-	}
-	document, err := p.readKickstart(file)
-	if err != nil {
-		return err
-	}
-	open := p.open
-	if dry {
-		open = p.openReadOnly
-	}
-	s, err := open(ctx, c)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.store.Close()) }()
-	if !dry {
-		return p.kickstart(ctx, s, document)
-	}
-	would, err := s.applier().DryRun(ctx, document.Kickstart)
-	if err != nil {
-		return document.Explain(err)
-	}
-	cli.PrintApplied(p.stdout, would, true)
-	return nil
-}
-
-// readKickstart reads the file and checks what can be checked without a store.
-func (p process) readKickstart(file string) (cli.Document, error) {
-	text, err := cli.ReadFile(file)
-	if err != nil {
-		return cli.Document{}, fmt.Errorf("read the kickstart file: %w", err)
-	}
-	document, err := cli.ReadKickstart(file, text, p.lookupEnv)
-	if err != nil {
-		return cli.Document{}, err
-	}
-	return document, document.Explain(document.Kickstart.Validate())
-}
-
-func (p process) kickstart(ctx context.Context, s *service, document cli.Document) error {
-	applied, err := s.applier().Do(ctx, document.Kickstart)
-	if err == nil || len(applied) > 0 {
-		cli.PrintApplied(p.stdout, applied, false)
-	}
-	return document.Explain(err)
-}
-
-func (p process) lookupEnv(name string) (string, bool) {
-	for i := len(p.environ) - 1; i >= 0; i-- {
-		if value, ok := strings.CutPrefix(p.environ[i], name+"="); ok {
-			return value, true
-		}
-	}
-	return "", false
 }
 
 // health asks the service that listens on this machine whether it is ready: a container without a shell has no curl.

@@ -34,9 +34,9 @@ func (f inFile) dir() string { return filepath.Dir(f.path) }
 
 func (f inFile) alone(ctx context.Context) (unlock func(), err error) { return aloneIn(ctx, f.dir()) }
 
-// refuses a purge without a database, because to open one would create it.
+// refuses a purge without a database, because to open one would create it, and an export, which would be empty.
 func (f inFile) refuses(command string) error {
-	if command != "purge" {
+	if command != "purge" && command != "export" {
 		return nil
 	}
 	if _, err := os.Stat(f.path); errors.Is(err, fs.ErrNotExist) {

@@ -68,6 +68,8 @@ func (inMemory) refuses(command string) error {
 	switch command {
 	case "migrate":
 		return errors.New("a store in memory has no schema: there is nothing to migrate")
+	case "diff", "export":
+		return errors.New("a store in memory belongs to one process, and another has nothing to read there")
 	case "apply":
 		return errors.New("a store in memory belongs to one process: start `refreshd serve` with " +
 			"REFRESHD_KICKSTART_FILE instead")

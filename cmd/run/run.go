@@ -18,6 +18,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/cli"
 	"github.com/refreshd/refreshd/adapter/logsink"
 	"github.com/refreshd/refreshd/config"
+	"github.com/refreshd/refreshd/usecase"
 )
 
 // collectAt lets the heap grow to five times its live size before the collector runs, unless GOGC says otherwise. The
@@ -57,7 +58,7 @@ func Main(o Options) int {
 	ctx, stop := signal.NotifyContext(context.Background(), stops...)
 	defer stop()
 	context.AfterFunc(ctx, func() { signal.Reset(syscall.SIGINT) }) // a second Ctrl-C ends the process immediately
-	o.Args, o.Environ, o.Stdout, o.Stderr = os.Args[1:], os.Environ(), stdout, stderr
+	o.Args, o.Environ, o.Stdin, o.Stdout, o.Stderr = os.Args[1:], os.Environ(), os.Stdin, stdout, stderr
 	served, err := run(ctx, o)
 
 	// The process waits for the reader of a command's output, which may be a pager, but not after a failure or a signal.
@@ -72,7 +73,9 @@ func Main(o Options) int {
 	failed := stdout.Close(flushing)
 	switch {
 	case err != nil: // after the output, which may go to the same terminal
-		fmt.Fprintf(stderr, "refreshd: %v\n", err)
+		if err.Error() != "" {
+			fmt.Fprintf(stderr, "refreshd: %v\n", err)
+		}
 		return status(err)
 	case failed != nil && !served: // serve does not depend on a reader of its output
 		fmt.Fprintf(stderr, "refreshd: the command is done, but its output could not be written: %v\n", failed)
@@ -81,8 +84,13 @@ func Main(o Options) int {
 	return 0
 }
 
-// status is the exit status of a run that failed: 2 if the command line is wrong, otherwise 1.
+// status is the exit status of a run that failed: 2 if the command line is wrong, otherwise 1, unless the command has
+// statuses of its own.
 func status(err error) int {
+	var of *cli.StatusError
+	if errors.As(err, &of) {
+		return of.Status
+	}
 	var refused *config.Error
 	if errors.As(err, &refused) && refused.WrongUsage() || errors.As(err, new(*cli.UsageError)) {
 		return 2
@@ -95,9 +103,10 @@ type Options struct {
 	Version string  // of the program; if empty, that of the main module
 	Stores  []Store // in addition to those that come with refreshd
 
-	// Main sets the fields below from its process. Run needs both writers.
+	// Main sets the fields below from its process. Run needs both writers. It asks questions if Stdin is a terminal.
 	Args           []string // what follows the name of the program
 	Environ        []string // as [os.Environ]
+	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 }
 
@@ -106,7 +115,9 @@ type process struct {
 	version        string
 	stores         []Store
 	environ        []string
+	stdin          io.Reader
 	stdout, stderr io.Writer
+	copied         *usecase.CopiedKeys // that a store without keys gets; nil for none
 }
 
 // Run runs the program once. It returns when the command is done, or soon after ctx is.
@@ -121,14 +132,17 @@ func run(ctx context.Context, o Options) (served bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	p := process{version: o.Version, stores: stores, environ: o.Environ, stdout: o.Stdout, stderr: o.Stderr}
+	p := process{
+		version: o.Version, stores: stores, environ: o.Environ, stdin: o.Stdin, stdout: o.Stdout, stderr: o.Stderr,
+	}
 	err = cli.Program{
 		Version: p.programVersion(), Environ: p.environ, Schemes: p.schemes(), Stdout: p.stdout, Stderr: p.stderr,
 		Serve: func(ctx context.Context, c config.Config) error {
 			served = true
 			return p.serve(ctx, c)
 		},
-		Health: p.health, Migrate: p.migrate, MigrateStatus: p.migrateStatus, Apply: p.apply, Purge: p.purge,
+		Health: p.health, Migrate: p.migrate, MigrateStatus: p.migrateStatus, Apply: p.apply, Diff: p.diff, Export: p.export,
+		Purge: p.purge,
 	}.Run(ctx, o.Args)
 	return served, err
 }

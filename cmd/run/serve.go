@@ -26,9 +26,12 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	}
 	var kickstart *cli.Document // read first: a mistake in the file must not create a database
 	if c.KickstartFile != "" {
-		document, err := p.readKickstart(c.KickstartFile)
+		document, err := p.readKickstart(c.KickstartFile, cli.ReadKickstart)
 		if err != nil {
 			return err
+		}
+		if document.IsSealed() {
+			return fmt.Errorf("%s has sealed keys, which need a passphrase: apply it with `refreshd apply`", c.KickstartFile)
 		}
 		kickstart = &document
 	}

@@ -36,7 +36,9 @@ func TestAWrongCommandLineMakesNothingAndExitsWith2(t *testing.T) {
 	for command, slips := range map[string][]string{
 		"serve":         {"--lisen=:0", "x", "--listen=x", "--listen", "-listen=:0", "--log-level=x", "--status", "-f=x"},
 		"migrate":       {"--statsu", "x", "--database-url=mysql:x", "--status=x", "--listen=:0", "--log-level=x"},
-		"apply":         {"", "x.yaml", "--file", "--dry-run=x", "--listen=:0", "-f=x --log-level=x"},
+		"apply":         {"", "x.yaml", "--file", "--dry-run=x", "--listen=:0", "-f=x --log-level=x", "-f=x --yes"},
+		"diff":          {"", "x.yaml", "--file", "-f=x --prune", "-f=x --listen=:0", "-f=x --log-level=x"},
+		"export":        {"x", "--output", "--with-keys=x", "--passphrase-file=x", "--passphrase=x", "-f=x"},
 		"purge":         {"--purge-aftr=1h", "x", "--purge-after=1s", "--purge-interval=1h"},
 		"health":        {"--listen=x", "x", "--port=1", "--database-url=memory:"},
 		"config":        {"x", "--listen=x"},

@@ -33,6 +33,7 @@ type service struct {
 	metrics *metrics.Metrics
 	log     *slog.Logger
 	clock   usecase.Clock
+	copied  *usecase.CopiedKeys // nil for none
 }
 
 // newService returns the parts that need no store.
@@ -40,7 +41,7 @@ func (p process) newService(c config.Config) *service {
 	kind := p.storeOf(c)
 	return &service{
 		kind: kind, place: placeOf(kind, c.Database), signer: jwxsigner.New(rand.Reader),
-		metrics: metrics.New(p.programVersion()), log: p.logger(c), clock: time.Now,
+		metrics: metrics.New(p.programVersion()), log: p.logger(c), copied: p.copied, clock: time.Now,
 	}
 }
 
@@ -99,6 +100,18 @@ func (s *service) openStore(ctx context.Context, c config.Config) error {
 // openReadOnly is open without a write: it creates no file and migrates nothing. A database that does not exist
 // counts as an empty one.
 func (p process) openReadOnly(ctx context.Context, c config.Config) (*service, error) {
+	s, err := p.openWithoutKeys(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.openKeys(ctx, c, true); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	return s, nil
+}
+
+// openWithoutKeys is openReadOnly for a command that needs no keys, and so no master key.
+func (p process) openWithoutKeys(ctx context.Context, c config.Config) (*service, error) {
 	s := p.newService(c)
 	isEmpty, err := s.place.isEmpty(!c.MasterKey.IsZero())
 	if err != nil {
@@ -116,9 +129,6 @@ func (p process) openReadOnly(ctx context.Context, c config.Config) (*service, e
 		}
 		s.store = store.Store
 	}
-	if err := s.openKeys(ctx, c, true); err != nil {
-		return nil, errors.Join(err, s.store.Close())
-	}
 	return s, nil
 }
 
@@ -128,7 +138,7 @@ func (s *service) openKeys(ctx context.Context, c config.Config, readOnly bool) 
 		return err
 	}
 	k := usecase.KeysConfig{Store: s.store, Signer: s.signer, Master: master, Clock: s.clock, Random: rand.Reader}
-	k.ReadOnly = readOnly
+	k.ReadOnly, k.Copied = readOnly, s.copied
 	if !c.MasterKeyPrevious.IsZero() {
 		previous, err := domain.ParseMasterKey(c.MasterKeyPrevious)
 		if err != nil {
@@ -156,6 +166,10 @@ func (s *service) applier() *admin.Apply {
 	return &admin.Apply{
 		Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,
 	}
+}
+
+func (s *service) pruner() *admin.Prune {
+	return &admin.Prune{Apply: *s.applier(), Tokens: s.store}
 }
 
 func (p process) logger(c config.Config) *slog.Logger {

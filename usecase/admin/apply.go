@@ -16,9 +16,9 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// Apply creates and updates tenants, applications and API keys so that they match a kickstart file. It never deletes:
-// objects that the file does not name stay. It sets every field of the objects that the file names: an omitted field
-// gets its default.
+// Apply creates and updates tenants, applications and API keys so that they match a kickstart file. Objects that the
+// file does not name stay, unless Prune deletes them. Apply sets every field of the objects that the file names: an
+// omitted field gets its default.
 type Apply struct {
 	Tenants      port.Tenants
 	Applications port.Applications
@@ -41,7 +41,9 @@ type KickstartTenant struct {
 	Applications []domain.Application // Do sets TenantID
 }
 
-// KickstartAPIKey is an API key. Do computes Hash from Key.
+// KickstartAPIKey is an API key. Do computes Hash from Key. Without a Key it takes Hash and PreviousHash, which were
+// made with the key of this store that hashes API keys; without either, the stored key of that name keeps its text. A
+// text that changes ends the former one and the one before it; otherwise the previous one stays.
 type KickstartAPIKey struct {
 	APIKey domain.APIKey
 	Key    domain.Secret
@@ -51,9 +53,10 @@ type KickstartAPIKey struct {
 type Applied struct {
 	Kind     string // "tenant", "application" or "API key"
 	Name     string
-	Action   string // "created", "updated" or "unchanged"
+	Action   string // "created", "updated" or "unchanged"; of an object that the file does not name "deleted"
 	Changes  []Change
 	Warnings []string
+	Notes    []string
 }
 
 // Change is a changed field of an object that existed. A secret has no values.
@@ -66,6 +69,7 @@ const (
 	created   = "created"
 	updated   = "updated"
 	unchanged = "unchanged"
+	deleted   = "deleted"
 )
 
 // Validate checks everything that needs no store. The fields of its *domain.Invalid are like
@@ -90,10 +94,7 @@ func (k Kickstart) Validate() error {
 		at := fmt.Sprintf("apiKeys[%d].", i)
 		p.Merge(at, ka.APIKey.Validate())
 		checkUnique(&p, at+"name", names, ka.APIKey.Name)
-		switch {
-		case ka.Key.IsZero():
-			p.Add(at+"key", domain.Blank, "set the key, or the environment variable that it comes from")
-		case !domain.IsAPIKey(ka.Key.Reveal()):
+		if !ka.Key.IsZero() && !domain.IsAPIKey(ka.Key.Reveal()) {
 			p.Add(at+"key", domain.Malformed, keyForm)
 		}
 		checkUnique(&p, at+"key", keys, ka.Key.Reveal())
@@ -457,14 +458,18 @@ func combined(t domain.Tenant, a domain.Application) domain.Policy {
 
 func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[string]bool) (plannedAPIKey, error) {
 	key := ka.APIKey
-	key.Hash = a.Keys.HashAPIKey(ka.Key)
+	if !ka.Key.IsZero() {
+		key.Hash = a.Keys.HashAPIKey(ka.Key)
+	}
 	pk := plannedAPIKey{key: key}
 	var problems domain.Problems
-	other, err := a.APIKeys.APIKeyByHash(ctx, key.Hash)
-	if err == nil && other.Name != key.Name {
-		problems.Add("key", domain.Duplicate, "this key is stored under another name: every name needs its own key")
-	} else if err != nil && !errors.Is(err, domain.ErrNotFound) {
-		return pk, err
+	if key.Hash != "" {
+		other, err := a.APIKeys.APIKeyByHash(ctx, key.Hash)
+		if err == nil && other.Name != key.Name {
+			problems.Add("key", domain.Duplicate, "this key is stored under another name: every name needs its own key")
+		} else if err != nil && !errors.Is(err, domain.ErrNotFound) {
+			return pk, err
+		}
 	}
 	if key.TenantID != "" && !tenants[key.TenantID] {
 		_, err := a.Tenants.Tenant(ctx, key.TenantID)
@@ -480,6 +485,15 @@ func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[
 		return pk, err
 	}
 	key.ID, key.Version = stored.ID, stored.Version
+	if key.Hash == "" {
+		if !exists {
+			problems.Add("key", domain.Blank, "set the key: there is no API key of this name yet, whose text could stay")
+		}
+		key.Hash = stored.Hash
+	}
+	if key.PreviousHash == "" && key.Hash == stored.Hash {
+		key.PreviousHash = stored.PreviousHash
+	}
 	pk.key, pk.stored = key, stored
 	pk.applied = Applied{Kind: "API key", Name: key.Name, Action: actionFor(exists, reflect.DeepEqual(stored, key))}
 	if pk.applied.Action == updated {

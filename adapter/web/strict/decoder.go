@@ -31,7 +31,7 @@ type source interface {
 	enter()                             // into the current object or list
 	next() bool                         // to the next value in it, or out of it at its end
 	name() (name, message string)       // of the current member; must be called before its value is read
-	text() (s string, messages []string)
+	text(path string) (s string, messages []string)
 	integer(bits int) (n int64, message string)
 	boolean() (b bool, message string)
 	skip()
@@ -153,7 +153,7 @@ func (d *decoder) mismatched(v reflect.Value, path string, k kind) {
 func (d *decoder) scalar(v reflect.Value, path string, k kind) {
 	switch {
 	case v.Kind() == reflect.String && k == text:
-		s, messages := d.src.text()
+		s, messages := d.src.text(path)
 		v.SetString(s)
 		d.malformed(path, messages...)
 	case v.Kind() == reflect.Bool && k == boolean:
@@ -261,7 +261,7 @@ func (d *decoder) ownText(into Text, path string, depth int) {
 		d.src.skip()
 		return
 	}
-	s, messages := d.src.text()
+	s, messages := d.src.text(path)
 	if len(messages) == 0 {
 		messages = []string{into.SetText(s)}
 	}

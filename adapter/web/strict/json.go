@@ -74,7 +74,7 @@ func (w *jsonSource) name() (name, message string) {
 	return name, ""
 }
 
-func (w *jsonSource) text() (string, []string) {
+func (w *jsonSource) text(string) (string, []string) {
 	s, ok := w.unquote()
 	if !ok {
 		return "", []string{loneSurrogate}
@@ -135,7 +135,7 @@ func (w *jsonSource) free(d *decoder, path string, depth int) {
 			w.free(d, path, depth+1)
 		}
 	case k == text:
-		_, messages := w.text()
+		_, messages := w.text("")
 		d.malformed(path, messages...)
 	case k == boolean:
 		w.skip()

@@ -111,12 +111,12 @@ func DecodeForm[T any](encoded string, o Options) (T, error) {
 
 // DecodeYAML decodes a YAML object into a T as DecodeJSON does, except json.RawMessage, and returns the line of each
 // field. It refuses anchors, aliases, merge keys, tags, and numbers that readers interpret differently. If expand is
-// set, it returns the expansion of each text, or messages that say why there is none.
+// set, it returns the expansion of each text at a path, or messages that say why there is none.
 //
 // It returns all problems, in the order of the document and with their lines, instead of an error. The path of an entry
 // of a list is like roles[0].
 func DecodeYAML[T any](
-	root *yaml.Node, o Options, expand func(string) (text string, messages []string),
+	root *yaml.Node, o Options, expand func(path, text string) (expansion string, messages []string),
 ) (in T, lines map[string]int, problems []Problem) {
 	var none T
 	src := &yamlSource{node: root, at: root.Line, expand: expand}

@@ -19,7 +19,7 @@ type yamlSource struct {
 	node   *yaml.Node
 	at     int // the line of the current value, or of its name if it has one
 	inside []yamlFrame
-	expand func(string) (string, []string)
+	expand func(path, text string) (string, []string)
 }
 
 // yamlFrame is an object or list around the current value.
@@ -94,11 +94,11 @@ func (y *yamlSource) name() (name, message string) {
 	return n.Value, ""
 }
 
-func (y *yamlSource) text() (string, []string) {
+func (y *yamlSource) text(path string) (string, []string) {
 	if y.expand == nil {
 		return y.node.Value, nil
 	}
-	return y.expand(y.node.Value)
+	return y.expand(path, y.node.Value)
 }
 
 func (y *yamlSource) boolean() (bool, string) {
