@@ -314,6 +314,7 @@ type Subscription struct {
 	cursor domain.Position
 	begun  bool   // the client has been given a view
 	next   uint32 // the number of the tick after those that the client has been given
+	timer  *time.Timer // of Next: streams are thousands, and call it all the time
 	closed sync.Once
 }
 
@@ -327,14 +328,18 @@ func (s *Subscription) Next(ctx context.Context, wait time.Duration) (View, erro
 			return v, err
 		}
 		step := min(wait, feedBlindAfter/2) // so that a client that waits long learns that the feed is blind
-		timer := time.NewTimer(step)
+		if s.timer == nil {
+			s.timer = time.NewTimer(step)
+		} else {
+			s.timer.Reset(step)
+		}
 		select {
 		case <-news:
-			timer.Stop()
-		case <-timer.C:
+			s.timer.Stop()
+		case <-s.timer.C:
 			wait -= step
 		case <-ctx.Done():
-			timer.Stop()
+			s.timer.Stop()
 			return View{}, fmt.Errorf("wait for revocations: %w", ctx.Err())
 		}
 	}
