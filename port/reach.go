@@ -47,7 +47,9 @@ type Reach interface {
 	Beat(ctx context.Context, reader string, at time.Time) error
 
 	// LongestAccessTTL returns the longest lifetime of access tokens that a policy of any application of the tenant has
-	// ever had in this store. It returns ErrNotFound if the tenant has never existed, or was purged.
+	// ever had in this store. It returns ErrNotFound if the tenant has never existed, or was purged. It returns neither by
+	// what a server says that lacks the last beat of this process that was confirmed before the call: one that another
+	// server has replaced may not know a policy with a longer lifetime.
 	LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error)
 }
 

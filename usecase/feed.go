@@ -184,15 +184,26 @@ func (f *Feed) Follow(ctx context.Context, tenantID string, cursor domain.Positi
 
 // ready returns when the facts of the tenant are held as of a moment after call.
 func (f *Feed) ready(ctx context.Context, s *Subscription, call time.Time) error {
+	// The store recognizes a server that was replaced by a beat that it lacks. So the first question is after a beat.
+	if err := f.await(ctx, func() bool { return f.isRead }); err != nil {
+		return err
+	}
 	if _, err := f.Keep(ctx, s.tenant.id); err != nil {
 		return err
 	}
+	return f.await(ctx, func() bool {
+		return !f.readAt.Before(call) && s.tenant.covered >= s.tenant.window && f.blind() == nil
+	})
+}
+
+// await returns when is reports true. is is called with mu held, after each progress.
+func (f *Feed) await(ctx context.Context, is func() bool) error {
 	for {
 		f.mu.Lock()
-		isReady := !f.readAt.Before(call) && s.tenant.covered >= s.tenant.window && f.blind() == nil
+		done := is()
 		progressed := f.progressed.wait()
 		f.mu.Unlock()
-		if isReady {
+		if done {
 			return nil
 		}
 		select {
@@ -312,8 +323,9 @@ type Subscription struct {
 	feed   *Feed
 	tenant *tenantFacts
 	cursor domain.Position
-	begun  bool   // the client has been given a view
-	next   uint32 // the number of the tick after those that the client has been given
+	begun  bool        // the client has been given a view
+	next   uint32      // the number of the tick after those that the client has been given
+	timer  *time.Timer // of Next: streams are thousands, and call it all the time
 	closed sync.Once
 }
 
@@ -327,14 +339,18 @@ func (s *Subscription) Next(ctx context.Context, wait time.Duration) (View, erro
 			return v, err
 		}
 		step := min(wait, feedBlindAfter/2) // so that a client that waits long learns that the feed is blind
-		timer := time.NewTimer(step)
+		if s.timer == nil {
+			s.timer = time.NewTimer(step)
+		} else {
+			s.timer.Reset(step)
+		}
 		select {
 		case <-news:
-			timer.Stop()
-		case <-timer.C:
+			s.timer.Stop()
+		case <-s.timer.C:
 			wait -= step
 		case <-ctx.Done():
-			timer.Stop()
+			s.timer.Stop()
 			return View{}, fmt.Errorf("wait for revocations: %w", ctx.Err())
 		}
 	}

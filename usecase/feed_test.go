@@ -880,6 +880,19 @@ func TestFeedEncodesATickOnce(t *testing.T) {
 	})
 }
 
+// The store recognizes a server that was replaced by a beat that it lacks. Before the first one it cannot.
+func TestFeedAsksHowLongFactsMatterAfterABeat(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		f.store.hangs("Beat", true)
+		if _, err := f.Follow(t.Context(), "acme", 0); !errors.Is(err, usecase.ErrBlind) {
+			t.Errorf("Follow without a beat: %v, want ErrBlind", err)
+		}
+		if got := f.store.count("LongestAccessTTL"); got != 0 {
+			t.Errorf("got %d queries before a beat, want none", got)
+		}
+	})
+}
+
 // A stream of an unknown tenant is refused, and thousands of streams make one query.
 func TestFeedReadsHowLongFactsMatterOncePerTenant(t *testing.T) {
 	feed(t, func(t *testing.T, f *feeding) {

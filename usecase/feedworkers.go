@@ -161,10 +161,10 @@ func (f *Feed) readWithin(ctx context.Context) (r *reading, head domain.Position
 		first = read.Head
 	}
 	r = f.plan(first, isFirst)
-	batch := make([]domain.Fact, 0, maxTick)
+	var batch []domain.Fact // of most readings none
 	q := port.FactQuery{After: r.after, Reader: f.Reader}
 	read, err := f.Store.Revoked(ctx, q, func(fact domain.Fact) {
-		if batch = append(batch, fact); len(batch) == cap(batch) {
+		if batch = append(batch, fact); len(batch) == maxTick {
 			f.take(r, batch)
 			batch = batch[:0]
 		}

@@ -206,7 +206,7 @@ func newPool(c driver.Connector, size int) *sql.DB {
 }
 
 func newStore(o Options, e engine, write, read, feed gorm.Dialector, pools ...*sql.DB) (*Store, error) {
-	s := &Store{engine: e, pool: pools[0], close: func() error {
+	s := &Store{engine: e, pool: pools[0], feedPool: pools[len(pools)-1], close: func() error {
 		for _, l := range []*poolLimit{e.limit, e.feedLimit} {
 			if l != nil {
 				l.close()

@@ -109,16 +109,20 @@ RETURNING cursor`
 	purgeReaders = `DELETE FROM feed_readers WHERE beat < $1`
 )
 
-// outOfUse is true if the position of a fact is at or below its domain.FactFloor. No index matches it.
-func outOfUse(table, before string) string {
-	return fmt.Sprintf(`%s.feed + %d + (
-  SELECT t.longest_access_ttl FROM tenants AS t WHERE t.id = %[1]s.tenant_id) <= %[3]s`,
-		table, domain.FactRetention.Microseconds(), before)
+// outOfUse is true if the position of a session's fact is at or below its domain.FactFloor. No index matches it.
+func outOfUse(before string) string {
+	return fmt.Sprintf(`refresh_tokens.feed + %d + (
+  SELECT t.longest_access_ttl FROM tenants AS t WHERE t.id = refresh_tokens.tenant_id) <= %s`,
+		domain.FactRetention.Microseconds(), before)
 }
 
-// markOutOfUse is outOfUse for a mark. One that has been raised has no position, whatever its feed is.
+// markOutOfUse is true if the position of a mark is at or below its domain.FactFloor, or domain.TraceFloor if its tenant
+// is deleted. A mark that has been raised has no position, whatever its feed is.
 func markOutOfUse(before string) string {
-	return `epoch = stamped_epoch AND ` + outOfUse("marks", before)
+	return fmt.Sprintf(`epoch = stamped_epoch AND marks.feed + (
+  SELECT CASE WHEN t.deleted_at = 0 THEN t.longest_access_ttl + %d ELSE 3 * t.longest_access_ttl + %d END
+  FROM tenants AS t WHERE t.id = marks.tenant_id) <= %s`,
+		domain.FactRetention.Microseconds(), domain.TraceRetention.Microseconds(), before)
 }
 
 var (
@@ -159,7 +163,7 @@ DELETE FROM marks WHERE tenant_id = $1 AND (application_id, user_id) >= ($2, $3)
 func hadEnded(before string) string {
 	return `(refresh_tokens.expires_at <= ` + before + `
   OR refresh_tokens.revoked_at <> 0 AND refresh_tokens.revoked_at <= ` + before + ` AND refresh_tokens.feed <> 0
-    AND ` + outOfUse("refresh_tokens", before) + `
+    AND ` + outOfUse(before) + `
   OR refresh_tokens.revoked_at = 0 AND EXISTS (SELECT 1 FROM marks AS m WHERE ` + covering + `
     AND m.epoch > refresh_tokens.issued_epoch AND m.revoked_at <= ` + before + `))`
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -111,7 +112,14 @@ WHERE (tenant_id, application_id, user_id) IN (
 INSERT INTO feed_readers (holder, beat) VALUES ($1, $2) ON CONFLICT (holder) DO UPDATE SET beat = excluded.beat`
 
 	longestAccessTTL = `SELECT longest_access_ttl FROM tenants WHERE id = $1`
+
+	// longestAccessTTLAndBeat selects the beat also if there is no such tenant.
+	longestAccessTTLAndBeat = `
+SELECT COALESCE((` + longestAccessTTL + `), -1), COALESCE((SELECT beat FROM feed_readers WHERE holder = $2), 0)`
 )
+
+// errReplaced means that a statement was served by a server that lacks a beat which was confirmed before.
+var errReplaced = fmt.Errorf("%w: a connection leads to a server that another one has replaced", domain.ErrUnavailable)
 
 // errNoFeed means that somebody has deleted the row that the migration inserts.
 var errNoFeed = errors.New("the table revocation_feed is empty: " +
@@ -121,12 +129,12 @@ var errNoFeed = errors.New("the table revocation_feed is empty: " +
 func (s *Store) Revoked(
 	ctx context.Context, q port.FactQuery, each func(domain.Fact),
 ) (read port.Reading, err error) {
-	after := max(0, int64(q.After))
+	after, confirmed := max(0, int64(q.After)), s.beats.of(q.Reader)
 	err = s.feeding(ctx, "revoked", func(db *gorm.DB) error {
 		read = port.Reading{}
 		statement := raw(db, revokedAndBeat, after, q.Reader)
 		if s.engine.checkServer == nil {
-			statement, read.Beat = raw(db, revoked, after), s.beats.of(q.Reader)
+			statement, read.Beat = raw(db, revoked, after), confirmed
 		}
 		found := false
 		err := queryRows(statement, func(rows *sql.Rows) error {
@@ -162,7 +170,17 @@ func (s *Store) Revoked(
 	if err != nil {
 		return port.Reading{}, err
 	}
+	if read.Beat.Before(confirmed) {
+		s.renewFeed()
+	}
 	return read, nil
+}
+
+// renewFeed closes the connections of the feed that are idle. One that leads to a server that was replaced works well,
+// so nothing else closes it, and the process could not read until its time is over.
+func (s *Store) renewFeed() {
+	s.feedPool.SetMaxIdleConns(0)
+	s.feedPool.SetMaxIdleConns(feedConnections)
 }
 
 // Stamp implements port.Reach.
@@ -220,13 +238,18 @@ func (s *Store) Beat(ctx context.Context, reader string, at time.Time) error {
 		s.beats.set(reader, at)
 		return nil
 	}
-	return s.feeding(ctx, "beat", func(db *gorm.DB) error { return db.Exec(beat, reader, micros(at)).Error })
+	err := s.feeding(ctx, "beat", func(db *gorm.DB) error { return db.Exec(beat, reader, micros(at)).Error })
+	if err == nil {
+		s.beats.set(reader, at)
+	}
+	return err
 }
 
-// beats holds the last beat of each reader. The zero value is ready to use.
+// beats holds the last beat of each reader that was confirmed. The zero value is ready to use.
 type beats struct {
-	mu   sync.Mutex
-	last map[string]time.Time
+	mu     sync.Mutex
+	last   map[string]time.Time
+	reader string // of the latest of all
 }
 
 func (b *beats) set(reader string, at time.Time) {
@@ -235,7 +258,14 @@ func (b *beats) set(reader string, at time.Time) {
 	if b.last == nil {
 		b.last = make(map[string]time.Time)
 	}
-	b.last[reader] = at
+	b.last[reader], b.reader = at, reader
+}
+
+// latest returns the last beat of all; that of a process, which has one reader.
+func (b *beats) latest() (reader string, at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.reader, b.last[b.reader]
 }
 
 func (b *beats) of(reader string) time.Time {
@@ -244,13 +274,32 @@ func (b *beats) of(reader string) time.Time {
 	return b.last[reader]
 }
 
-// LongestAccessTTL implements port.Reach.
+// LongestAccessTTL implements port.Reach. If the server that answers lacks a confirmed beat, it asks once more, with a
+// new connection.
 func (s *Store) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {
-	var ttl int64
-	if err := s.feeding(ctx, "longest access TTL", func(db *gorm.DB) error {
-		return queryRow(raw(db, longestAccessTTL, tenantID), domain.ErrNotFound, &ttl)
-	}); err != nil {
+	var ttl, shown int64
+	reader, confirmed := s.beats.latest()
+	read := func() error {
+		return s.feeding(ctx, "longest access TTL", func(db *gorm.DB) error {
+			if s.engine.checkServer == nil {
+				return queryRow(raw(db, longestAccessTTL, tenantID), domain.ErrNotFound, &ttl)
+			}
+			return queryRow(raw(db, longestAccessTTLAndBeat, tenantID, reader), sql.ErrNoRows, &ttl, &shown)
+		})
+	}
+	isReplaced := func() bool { return s.engine.checkServer != nil && !confirmed.IsZero() && shown < micros(confirmed) }
+	err := read()
+	if err == nil && isReplaced() {
+		s.renewFeed()
+		err = read()
+	}
+	switch {
+	case err != nil:
 		return 0, err
+	case isReplaced():
+		return 0, fmt.Errorf("gormstore: longest access TTL: %w", errReplaced)
+	case ttl < 0:
+		return 0, fmt.Errorf("gormstore: longest access TTL: %w", domain.ErrNotFound)
 	}
 	return duration(ttl), nil
 }

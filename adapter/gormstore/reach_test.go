@@ -296,6 +296,63 @@ func TestPostgresAReadingShowsTheBeatThatItsServerHas(t *testing.T) {
 	shows("deleted", time.Time{})
 }
 
+// A connection to a server that was replaced works well, so no error closes it. The store must, because it may be the
+// only one that reads, and it must not believe what that server says of the longest lifetime. Here a server that lacks
+// the last beat is simulated by an older one in the row.
+func TestPostgresAConnectionToAReplacedServerIsClosed(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	db := d.raw(t)
+	connections := func() string {
+		t.Helper()
+		return strings.Join(lines(t, db, `SELECT pid::text FROM pg_stat_activity WHERE query LIKE '%feed_readers%'
+  AND datname = current_database() AND pid <> pg_backend_pid() ORDER BY pid`), " ")
+	}
+	want := must(s.LongestAccessTTL(t.Context(), "acme"))(t) // before the first beat nothing can be known
+	for name, call := range map[string]func() error{
+		"Revoked": func() error {
+			_, err := s.Revoked(t.Context(), port.FactQuery{Reader: "one"}, func(domain.Fact) {})
+			return err
+		},
+		"LongestAccessTTL": func() error {
+			got, err := s.LongestAccessTTL(t.Context(), "acme")
+			if err == nil && got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			return err
+		},
+	} {
+		if err := s.Beat(t.Context(), "one", start); err != nil {
+			t.Fatal(err)
+		}
+		before := connections()
+		if err := call(); err != nil || connections() != before {
+			t.Errorf("%s: got %v, and the connections %q, want the same %q", name, err, connections(), before)
+		}
+		execute(t, db, `UPDATE feed_readers SET beat = beat - 1`)
+		if err := call(); (name == "LongestAccessTTL") != errors.Is(err, domain.ErrUnavailable) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		isOpen := func(pid string) bool { return slices.Contains(strings.Fields(connections()), pid) }
+		deadline := time.Now().Add(time.Minute)
+		for slices.ContainsFunc(strings.Fields(before), isOpen) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: one of the connections %s is still open", name, before)
+			}
+			time.Sleep(10 * time.Millisecond) // the server notices the end of a connection by itself
+		}
+	}
+	if _, err := s.LongestAccessTTL(t.Context(), "globex"); !errors.Is(err, domain.ErrUnavailable) {
+		t.Errorf("an unknown tenant on a replaced server: got %v", err)
+	}
+	must(0, s.Beat(t.Context(), "one", start.Add(time.Second)))(t)
+	if _, err := s.LongestAccessTTL(t.Context(), "globex"); !errors.Is(err, domain.ErrNotFound) {
+		t.Errorf("an unknown tenant: got %v, want %v", err, domain.ErrNotFound)
+	}
+}
+
 // reachStatements returns those of port.Reach.
 func reachStatements(t *testing.T, s *gormstore.Store, j *journal) []string {
 	t.Helper()

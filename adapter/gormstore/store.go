@@ -27,7 +27,8 @@ type Store struct {
 	groupCommit *groupCommit // nil if each exchange is written by itself
 	turns       turns
 	policies    policyCache
-	beats       beats // of SQLite
+	beats       beats
+	feedPool    *sql.DB // of feed
 	pool        *sql.DB
 	close       func() error
 }

@@ -107,8 +107,12 @@ func (s *Store) fact(k factKey) domain.Fact {
 
 // outOfUse reports whether no resource server needs the fact any more, as port.Janitor defines it.
 func (s *Store) outOfUse(k factKey, tenantID string, at time.Time) bool {
-	p := s.reach.positions[k]
-	return p != 0 && p <= domain.FactFloor(at, s.longest[tenantID].access)
+	p, longest := s.reach.positions[k], s.longest[tenantID].access
+	floor := domain.FactFloor(at, longest)
+	if _, deleted := s.deleted[tenantID]; deleted && k.session.IsZero() {
+		floor = domain.TraceFloor(at, longest)
+	}
+	return p != 0 && p <= floor
 }
 
 // Stamp implements port.Reach.

@@ -19,3 +19,6 @@ func init() {
 		return d, err
 	}
 }
+
+// ToBeat lets a test ask when a stream wakes.
+var ToBeat = toBeat

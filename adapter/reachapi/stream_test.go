@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/refreshd/refreshd/adapter/reachapi"
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
@@ -716,4 +717,20 @@ func TestTenantsAreIsolated(t *testing.T) {
 			t.Errorf("%d streams, revoked %v: too few to mean anything", len(readers), revoked)
 		}
 	})
+}
+
+// Streams that wait at different instants wake together, and none waits longer than a beat or busily.
+func TestStreamsWakeTogether(t *testing.T) {
+	const beat = 500 * time.Millisecond
+	wakes := map[time.Duration]bool{}
+	for since := time.Hour; since < time.Hour+beat; since += time.Millisecond {
+		wait := reachapi.ToBeat(since)
+		if wait <= beat*4/5 || wait > beat {
+			t.Errorf("a stream waits for %s at %s", wait, since)
+		}
+		wakes[since+wait] = true
+	}
+	if len(wakes) > 10 {
+		t.Errorf("the streams of a beat wake at %d instants", len(wakes))
+	}
 }

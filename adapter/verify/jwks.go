@@ -57,6 +57,7 @@ type keys struct {
 type keySet struct {
 	config  Config
 	current atomic.Pointer[keys] // nil before the first
+	ignored int                  // keys of the last set that cannot be used; of the goroutine of run
 
 	mu       sync.Mutex
 	reading  chan struct{} // closed when the next request has ended; nil if none is required
@@ -72,7 +73,7 @@ func newKeySet(c Config) *keySet {
 // run reads the set, and reads it again before it is old or when find asks for it, until ctx is done.
 func (s *keySet) run(ctx context.Context) {
 	const firstRetry, lastRetry = time.Second, 30 * time.Second
-	retry := firstRetry
+	retry, failing := firstRetry, false
 	defer func() { s.ended(context.Cause(ctx)) }() // a verification must not wait for a request that is not made
 	for {
 		set, err := s.read(ctx)
@@ -85,9 +86,15 @@ func (s *keySet) run(ctx context.Context) {
 			wait, retry = set.age, firstRetry
 		} else {
 			retry = min(2*retry, lastRetry)
-			s.config.Log.Warn("the signing keys could not be read", slog.String("url", s.config.KeysURL),
-				slog.Any("error", err), slog.Duration("retry_after", wait))
 		}
+		switch {
+		case err != nil && !failing:
+			s.config.Log.Warn("the signing keys could not be read: another attempt is made every 30 s at least",
+				slog.String("url", s.config.KeysURL), slog.Any("error", err))
+		case err == nil && failing:
+			s.config.Log.Info("the signing keys are read again", slog.String("url", s.config.KeysURL))
+		}
+		failing = err != nil
 		s.config.Metrics.FetchedKeys(err)
 
 		s.ended(err)
@@ -241,9 +248,10 @@ func (s *keySet) read(ctx context.Context) (*keys, error) {
 	if set.byID, ignored, err = parseKeySet(body); err != nil {
 		return nil, err
 	}
-	if ignored > 0 {
+	if ignored != s.ignored && ignored > 0 {
 		s.config.Log.Info("the JWK Set has keys that cannot be used", slog.Int("ignored", ignored))
 	}
+	s.ignored = ignored
 	return set, nil
 }
 

@@ -168,8 +168,10 @@ func (v *Verifier) read(payload []byte) (*Token, error) {
 	latest := time.Now().Add(v.config.Leeway)
 	switch {
 	case t.Issuer != v.config.Issuer:
+		v.differs("iss", t.Issuer, v.config.Issuer)
 		return nil, invalid("of another issuer")
 	case !slices.Contains(t.Audience, v.config.Audience):
+		v.differs("aud", strings.Join(t.Audience, " "), v.config.Audience)
 		return nil, invalid("for another audience")
 	case latest.Before(t.IssuedAt), latest.Before(t.notBefore):
 		return nil, invalid("not valid yet")

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -84,8 +86,8 @@ type Config struct {
 	// Client makes the requests to the service. Its Timeout, which would end the stream, and its CheckRedirect are not
 	// used: a redirect is an error. It is a client of its own if it is nil.
 	Client *http.Client
-	// Log receives interruptions of the stream and failures to read the keys; never a token or a key. Nothing is
-	// logged if it is nil.
+	// Log receives interruptions of the stream, failures to read the keys, and, once for each claim, a token of the
+	// issuer that has another iss, aud or tid than this Config; never a token or a key. Nothing is logged if it is nil.
 	Log *slog.Logger
 	// Metrics may be nil.
 	Metrics Metrics
@@ -139,6 +141,11 @@ func (c Config) checked() (Config, error) {
 	if err := checkURL(c.KeysURL); err != nil {
 		return wrong("KeysURL", "%w: set the URL of the tenant's JWK Set, or leave it empty", err)
 	}
+	if c.StateFile != "" {
+		if err := checkFolderOf(c.StateFile); err != nil {
+			return wrong("StateFile", "%w: set a file in a folder that exists", err)
+		}
+	}
 	if c.MaxAge == 0 {
 		c.MaxAge = defaultMaxAge
 	}
@@ -186,6 +193,20 @@ func (c Config) checked() (Config, error) {
 	return c, nil
 }
 
+// checkFolderOf returns an error if no file can have that name. A file that cannot be written for another reason is
+// logged when it is.
+func checkFolderOf(name string) error {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a folder", name)
+	}
+	folder := filepath.Dir(name)
+	info, err := os.Stat(folder)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is not a folder", folder)
+	}
+	return err
+}
+
 func notVisible(r rune) bool { return r <= ' ' || r > '~' }
 
 // checkURL accepts an absolute URL of https, or of http to this host, without user information, query and fragment. Its
@@ -225,6 +246,7 @@ type shared struct {
 	cache   *cache
 	proofs  *replays
 	bound   *bindings
+	unlike  map[string]*sync.Once // by claim, see differs
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -239,6 +261,7 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 	ctx, stop := context.WithCancel(ctx)
 	s := &shared{
 		config: c, keys: newKeySet(c), cache: newCache(), proofs: newReplays(maxReplays), bound: newBindings(), stop: stop,
+		unlike: map[string]*sync.Once{"iss": {}, "aud": {}, "tid": {}},
 	}
 	s.feed = newFeed(c, s.keys)
 	v := &Verifier{s, c.MaxAge}
@@ -385,11 +408,21 @@ func (v *Verifier) check(t *Token, now view) error {
 	case !now.complete:
 		return fmt.Errorf("%w: there is no complete one yet", ErrStale)
 	case t.TenantID != *v.feed.tenant.Load():
+		v.differs("tid", t.TenantID, *v.feed.tenant.Load())
 		return invalid("of another tenant than the revocation stream")
 	case now.age > v.maxAge && v.config.OnStale == Refuse:
 		return fmt.Errorf("%w: it is %v old", ErrStale, now.age.Round(time.Millisecond))
 	}
 	return nil
+}
+
+// differs logs the first token with a valid signature whose claim is not what it must be. The reason for a refusal does
+// not name the values, and a configuration with a slash too many, or with http for https, refuses every token.
+func (v *Verifier) differs(claim, token, want string) {
+	v.unlike[claim].Do(func() {
+		v.config.Log.Warn("an access token with a valid signature is refused for a claim; others like it are not logged",
+			slog.String("claim", claim), slog.String("token", token), slog.String("want", want))
+	})
 }
 
 func (v *Verifier) expired(t *Token, now time.Time) bool {

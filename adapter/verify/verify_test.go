@@ -32,6 +32,12 @@ func TestNewFailsForAWrongConfigurationOnly(t *testing.T) {
 		{"loopback address of IPv6", func(c *verify.Config) { c.Issuer = "http://[::1]:1/t/acme" }, nil},
 		{"loopback name", func(c *verify.Config) { c.Issuer = "http://localhost:1/t/acme" }, nil},
 		{"a state file", func(c *verify.Config) { c.StateFile = t.TempDir() + "/state" }, nil},
+		{"a state file in a folder that does not exist", func(c *verify.Config) { c.StateFile = t.TempDir() + "/a/state" },
+			[]string{"Config.StateFile", "/a", "set a file"}},
+		{"a state file in a file", func(c *verify.Config) { c.StateFile = "verify_test.go/state" },
+			[]string{"Config.StateFile", "verify_test.go is not a folder"}},
+		{"a state file that is a folder", func(c *verify.Config) { c.StateFile = t.TempDir() },
+			[]string{"Config.StateFile", "is a folder"}},
 		{"no issuer", func(c *verify.Config) { c.Issuer = "" }, []string{"Config.Issuer", "empty", "set the issuer"}},
 		{"http", func(c *verify.Config) { c.Issuer = "http://id.example/t/acme" }, []string{"Config.Issuer", "https"}},
 		{"a name that looks like loopback", func(c *verify.Config) { c.Issuer = "http://localhost.example/t/acme" },
@@ -584,5 +590,81 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A configuration that differs from what the service writes refuses every token. The log says so once, with both
+// values, and only for tokens that the service signed: others can send what they like.
+func TestTokensUnlikeTheConfigurationAreLoggedOnce(t *testing.T) {
+	for _, tc := range []struct{ claim, value, want string }{
+		{"iss", issuer + "/", issuer},
+		{"iss", strings.Replace(issuer, "https", "http", 1), issuer},
+		{"aud", "another-application", audience},
+		{"tid", "another-tenant", "acme"},
+	} {
+		t.Run(tc.claim+" "+tc.value, func(t *testing.T) {
+			k := testKeys()["ES256"]
+			var log lockedBuffer
+			inBubble(t, newService(k), func(c *verify.Config) { c.Log = logTo(&log) }, func(t *testing.T, v *verify.Verifier) {
+				for i := range 3 {
+					token := k.token(with{tc.claim: tc.value, "jti": fmt.Sprint(i)})
+					if _, err := v.Verify(t.Context(), token); !errors.Is(err, verify.ErrInvalid) {
+						t.Errorf("got %v, want %v", err, verify.ErrInvalid)
+					}
+				}
+			})
+			want := fmt.Sprintf(`"claim":%q,"token":%q,"want":%q`, tc.claim, tc.value, tc.want)
+			if strings.Count(log.String(), want) != 1 || strings.Count(log.String(), `"claim":`) != 1 {
+				t.Errorf("got the log %s, want once %s", &log, want)
+			}
+		})
+	}
+}
+
+func TestATokenThatTheServiceDidNotSignIsNotLogged(t *testing.T) {
+	var log lockedBuffer
+	inBubble(t, newService(testKeys()["ES256"]), func(c *verify.Config) { c.Log = logTo(&log) },
+		func(t *testing.T, v *verify.Verifier) {
+			token := testKeys()["ES256"].token(with{"iss": "https://evil.example"})
+			forged := token[:strings.LastIndexByte(token, '.')+1] + encode(make([]byte, 64))
+			if _, err := v.Verify(t.Context(), forged); !errors.Is(err, verify.ErrInvalid) {
+				t.Errorf("got %v, want %v", err, verify.ErrInvalid)
+			}
+		})
+	if strings.Contains(log.String(), "evil.example") {
+		t.Errorf("got the log %s", &log)
+	}
+}
+
+// A set that has a key of an unknown type is read again and again, and logged once.
+func TestKeysThatCannotBeUsedAreLoggedOnce(t *testing.T) {
+	s := newService(testKeys()["ES256"])
+	s.serveKeys(http.StatusOK, `{"keys":[`+testKeys()["ES256"].jwk(true)+`,{"kty":"AKP","kid":"x"}]}`)
+	var log lockedBuffer
+	inBubble(t, s, func(c *verify.Config) { c.Log = logTo(&log) }, func(*testing.T, *verify.Verifier) {
+		pass(3 * time.Hour)
+	})
+	if n := s.keyRequests(); n < 3 || strings.Count(log.String(), `"ignored":1`) != 1 {
+		t.Errorf("got, after %d requests, the log %s", n, &log)
+	}
+}
+
+// The key set cannot be read for an hour, twice: the log says when that begins and when it ends.
+func TestFailuresToReadTheKeysAreLoggedOnce(t *testing.T) {
+	k := testKeys()["ES256"]
+	s := newService(k)
+	var log lockedBuffer
+	inBubble(t, s, func(c *verify.Config) { c.Log = logTo(&log) }, func(t *testing.T, _ *verify.Verifier) {
+		for range 2 {
+			s.serveKeys(http.StatusInternalServerError, "")
+			pass(time.Hour)
+			s.publish(k)
+			pass(time.Hour)
+		}
+	})
+	for _, want := range []string{"could not be read", "are read again"} {
+		if n := strings.Count(log.String(), "the signing keys "+want); n != 2 {
+			t.Errorf("got the log %s, want %q twice", &log, want)
+		}
 	}
 }

@@ -712,6 +712,9 @@ var reachMutants = []mutant{
 	{purgeMarkFacts, "a deleted tenant goes without the retention of facts", func(f *faulty) {
 		f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(domain.FactRetention) })
 	}, false},
+	{purgeMarkFacts, "a deleted tenant goes while a resource server holds its mark", func(f *faulty) {
+		f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(2*4001*time.Second + 50*time.Minute) })
+	}, false},
 	{purgeMarkFacts, "a deleted tenant goes a microsecond too early", func(f *faulty) {
 		f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(tick) })
 	}, false},
