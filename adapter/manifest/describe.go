@@ -227,8 +227,8 @@ var texts = map[string]text{
 // Permission describes what a permission for one method of one endpoint allows.
 type Permission struct{ Endpoint, Method, Meaning string }
 
-// Permissions describe everything that a permission can name, except the endpoints of administration, which no request
-// needs yet.
+// Permissions describe everything that a permission can name and a request needs: first what "*" covers and the names
+// of permissions that are not paths, then administration.
 func Permissions() (all []Permission) {
 	endpoints := domain.Endpoints()
 	endpoints[domain.SessionsPermission] = []string{"GET"}
@@ -242,7 +242,31 @@ func Permissions() (all []Permission) {
 			all = append(all, Permission{endpoint, method, meaning})
 		}
 	}
-	return all
+	return append(all, administration()...)
+}
+
+// administration describes the permissions of administration.
+func administration() (all []Permission) {
+	for _, o := range []struct{ endpoint, one, many, more string }{
+		{"/api-key", "an API key", "API keys", " that is not wider than the key of the request"},
+		{"/application", "an application", "applications", ""},
+		{"/tenant", "a tenant", "tenants", ""},
+	} {
+		id := o.endpoint + "/:id"
+		all = append(all,
+			Permission{o.endpoint, "GET", "List the " + o.many + "."},
+			Permission{o.endpoint, "POST", "Create " + o.one + o.more + "."},
+			Permission{id, "GET", "Retrieve " + o.one + "."},
+			Permission{id, "POST", "Create " + o.one + o.more + ", with this id."},
+			Permission{id, "PUT", "Replace " + o.one + o.more + "."},
+			Permission{id, "PATCH", "Change " + o.one + o.more + "."},
+			Permission{id, "DELETE", "Delete " + o.one + o.more + "."})
+	}
+	return append(all,
+		Permission{"/key", "GET", "List the keys that sign access tokens, authenticate token strings and so on, without " +
+			"their content."},
+		Permission{"/key/:id", "GET", "Retrieve a signing key, without its content."},
+		Permission{"/audit", "GET", "List the events of the audit trail."})
 }
 
 // allows is keyed by method and endpoint.

@@ -20,7 +20,8 @@ import (
 
 // outside lists the fields of entities that no document has. The package comment gives the reasons.
 var outside = []string{
-	"APIKey.Hash", "APIKey.ID", "APIKey.Key", "APIKey.Version", "Application.TenantID", "Application.Version",
+	"APIKey.Hash", "APIKey.ID", "APIKey.Key", "APIKey.PreviousHash", "APIKey.Version", "Application.TenantID",
+	"Application.Version",
 	"Tenant.Version",
 }
 
