@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -22,11 +21,10 @@ import (
 // sessions and follow the revocations too, so that every example works with it. The Secret is that key, made of 32
 // random bytes.
 func FirstRun(random io.Reader) (admin.Kickstart, domain.Secret, error) {
-	var raw [32]byte
-	if _, err := io.ReadFull(random, raw[:]); err != nil {
-		return admin.Kickstart{}, domain.Secret{}, fmt.Errorf("cli: make the first API key: %w", err)
+	key, err := domain.NewAPIKey(random)
+	if err != nil {
+		return admin.Kickstart{}, domain.Secret{}, fmt.Errorf("cli: the first run: %w", err)
 	}
-	key := domain.NewSecret("ak_" + base64.RawURLEncoding.EncodeToString(raw[:]))
 	const tenant = "default"
 	return admin.Kickstart{
 		By: domain.Service(),

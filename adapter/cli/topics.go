@@ -143,11 +143,14 @@ the field permissions.endpoints of an entry of apiKeys ("refreshd help kickstart
 	fmt.Fprintf(&out, `
 An endpoint covers itself and one further segment: /jwt/refresh covers /jwt/refresh/:id. "*" as a
 method is all methods. "*" as an endpoint is all of the above except %s and %s,
-which open the data of a whole tenant and have to be written out. It also excludes the endpoints
-of administration.
+which open the data of a whole tenant, and except the endpoints of administration:
+%s. These have to be written out.
+
+A key with a permission on /api-key manages API keys that are not wider than itself: none for
+another tenant, with a permission that it lacks, or that expires later.
 
 An endpoint or a method that does not exist is refused. A key without a tenantId is for every
 tenant.
-`, domain.SessionsPermission, domain.RevocationsPermission)
+`, domain.SessionsPermission, domain.RevocationsPermission, strings.Join(domain.AdministrationEndpoints(), ", "))
 	return out.String()
 }

@@ -36,6 +36,8 @@ SELECT count(*) FROM api_keys WHERE id <> $1 AND (hash IN ($2, $3) OR previous_h
 	// apiKeyByHash probes one index, and the other one only if that has no row.
 	apiKeyByHash = selectAPIKey + ` WHERE hash = $1 UNION ALL ` + selectAPIKey + ` WHERE previous_hash = $1 LIMIT 1`
 	apiKeysAfter = selectAPIKey + ` WHERE id > $1 ORDER BY id LIMIT $2`
+	// apiKeysOfTenant reads the index api_keys_tenant.
+	apiKeysOfTenant = selectAPIKey + ` WHERE id > $1 AND tenant_id = $3 ORDER BY tenant_id, id LIMIT $2`
 )
 
 // SaveAPIKey implements port.APIKeys.
@@ -149,13 +151,17 @@ func (s *Store) apiKey(ctx context.Context, operation, query string, arg any) (k
 
 // APIKeys implements port.APIKeys.
 func (s *Store) APIKeys(
-	ctx context.Context, after domain.ID, limit int,
+	ctx context.Context, tenantID string, after domain.ID, limit int,
 ) (page []domain.APIKey, next domain.ID, err error) {
 	limit = min(limit, port.MaxListRows)
+	query, args := apiKeysAfter, []any{after[:], limit + 1}
+	if tenantID != "" {
+		query, args = apiKeysOfTenant, append(args, tenantID)
+	}
 	err = s.reading(ctx, "API keys", func(db *gorm.DB) error {
 		page, next = nil, domain.ID{}
 		bytes := 0
-		return queryRows(db.Raw(apiKeysAfter, after[:], limit+1), func(rows *sql.Rows) error {
+		return queryRows(db.Raw(query, args...), func(rows *sql.Rows) error {
 			if full(len(page), limit, bytes) {
 				next = page[len(page)-1].ID
 				return errPageEnds

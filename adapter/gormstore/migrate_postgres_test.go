@@ -15,7 +15,8 @@ import (
 
 // withoutPreviousAPIKeys undoes the sixth migration.
 var withoutPreviousAPIKeys = []string{
-	`ALTER TABLE api_keys DROP COLUMN previous_hash`, `DELETE FROM goose_db_version WHERE version_id = 6`,
+	`ALTER TABLE api_keys DROP COLUMN previous_hash`, `DROP INDEX api_keys_tenant`,
+	`DELETE FROM goose_db_version WHERE version_id = 6`,
 }
 
 // withoutReach undoes the fifth and the sixth migration.

@@ -444,3 +444,56 @@ func TestSQLiteAPIKeysAreFoundByTheIndexesOfTheirHashes(t *testing.T) {
 		}
 	}
 }
+
+// keyListStatements returns those of a page of API keys, of all and of a tenant's.
+func keyListStatements(t *testing.T, s *gormstore.Store, j *journal) []string {
+	t.Helper()
+	j.statements(t)
+	for _, tenant := range []string{"", "acme"} {
+		if _, _, err := s.APIKeys(t.Context(), tenant, domain.ID{}, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return j.statements(t)
+}
+
+// A page of a tenant's API keys reads no keys of others.
+func TestPostgresAPIKeysAreListedByTheirIndexes(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	statements := keyListStatements(t, s, &j)
+	db := d.raw(t)
+	execute(t, db, `INSERT INTO api_keys (name, hash, tenant_id, permissions, expires_at)
+SELECT 'key ' || n, sha256(n::text::bytea), 'tenant ' || n % 9, '{}', 0 FROM generate_series(1, 5000) AS n`,
+		`ANALYZE api_keys`)
+	conn := must(db.Conn(t.Context()))(t)
+	defer conn.Close()
+	for _, name := range gormstore.PlannerSettings {
+		planText(t, conn, `SET `+name+` = '`+gormstore.SessionSettings[name]+`'`)
+	}
+	for i, want := range []string{`api_keys_id on api_keys`, `api_keys_tenant on api_keys`} {
+		planText(t, conn, `PREPARE page AS `+statements[i])
+		plan := planText(t, conn, `EXPLAIN EXECUTE page (`+[]string{"NULL, NULL", "NULL, NULL, NULL"}[i]+`)`)
+		planText(t, conn, `DEALLOCATE page`)
+		if !strings.Contains(plan, "Index Scan using "+want) || strings.Contains(plan, "Filter") ||
+			strings.Contains(plan, "Sort") {
+			t.Errorf("want only %s:\n%s", want, plan)
+		}
+	}
+}
+
+func TestSQLiteAPIKeysAreListedByTheirIndexes(t *testing.T) {
+	t.Parallel()
+	d := onSQLite(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	for i, text := range keyListStatements(t, s, &j) {
+		want := []string{"INDEX sqlite_autoindex_api_keys_3 (id>?)", "INDEX api_keys_tenant (tenant_id=? AND id>?)"}[i]
+		if plan := strings.Join(planOf(t, d.raw(t), text), "\n"); !strings.Contains(plan, want) ||
+			strings.Contains(plan, "SCAN") || strings.Contains(plan, "TEMP") {
+			t.Errorf("want only %s:\n%s", want, plan)
+		}
+	}
+}

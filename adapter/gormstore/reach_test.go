@@ -528,7 +528,8 @@ func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 		`ALTER TABLE marks DROP COLUMN feed`, `ALTER TABLE marks DROP COLUMN stamped_epoch`,
 		`ALTER TABLE marks DROP COLUMN except_id`,
 		`ALTER TABLE marks DROP COLUMN except_epoch`, `ALTER TABLE tenants DROP COLUMN longest_access_ttl`,
-		`DROP INDEX api_keys_previous_hash`, `ALTER TABLE api_keys DROP COLUMN previous_hash`,
+		`DROP INDEX api_keys_previous_hash`, `DROP INDEX api_keys_tenant`,
+		`ALTER TABLE api_keys DROP COLUMN previous_hash`,
 		`DELETE FROM goose_db_version WHERE version_id >= 5`)
 }
 

@@ -228,18 +228,12 @@ var texts = map[string]text{
 // Permission describes what a permission for one method of one endpoint allows.
 type Permission struct{ Endpoint, Method, Meaning string }
 
-// Permissions describe everything that a permission can name and that a request needs. Of the endpoints of
-// administration it has the lists, whose names cover the objects too.
+// Permissions describe everything that a permission can name and a request needs: first what "*" covers and the names
+// of permissions that are not paths, then administration.
 func Permissions() (all []Permission) {
 	endpoints := domain.Endpoints()
 	endpoints[domain.SessionsPermission] = []string{"GET"}
 	endpoints[domain.RevocationsPermission] = []string{"GET"}
-	for _, endpoint := range domain.AdministrationEndpoints() {
-		endpoints[endpoint] = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
-		if endpoint == "/key" || endpoint == "/audit" {
-			endpoints[endpoint] = []string{"GET"}
-		}
-	}
 	for _, endpoint := range slices.Sorted(maps.Keys(endpoints)) {
 		for _, method := range endpoints[endpoint] {
 			meaning, ok := allows[method+" "+endpoint]
@@ -249,7 +243,31 @@ func Permissions() (all []Permission) {
 			all = append(all, Permission{endpoint, method, meaning})
 		}
 	}
-	return all
+	return append(all, administration()...)
+}
+
+// administration describes the permissions of administration.
+func administration() (all []Permission) {
+	for _, o := range []struct{ endpoint, one, many, more string }{
+		{"/api-key", "an API key", "API keys", " that is not wider than the key of the request"},
+		{"/application", "an application", "applications", ""},
+		{"/tenant", "a tenant", "tenants", ""},
+	} {
+		id := o.endpoint + "/:id"
+		all = append(all,
+			Permission{o.endpoint, "GET", "List the " + o.many + "."},
+			Permission{o.endpoint, "POST", "Create " + o.one + o.more + "."},
+			Permission{id, "GET", "Retrieve " + o.one + "."},
+			Permission{id, "POST", "Create " + o.one + o.more + ", with this id."},
+			Permission{id, "PUT", "Replace " + o.one + o.more + "."},
+			Permission{id, "PATCH", "Change " + o.one + o.more + "."},
+			Permission{id, "DELETE", "Delete " + o.one + o.more + "."})
+	}
+	return append(all,
+		Permission{"/key", "GET", "List the keys that sign access tokens, authenticate token strings and so on, without " +
+			"their content."},
+		Permission{"/key/:id", "GET", "Retrieve a signing key, without its content."},
+		Permission{"/audit", "GET", "List the events of the audit trail."})
 }
 
 // allows is keyed by method and endpoint.
@@ -265,22 +283,4 @@ var allows = map[string]string{
 	"DELETE /jwt/refresh/:id": "Revoke one session.",
 	"GET /sessions":           "List and count the sessions of an application or a tenant, active and ended.",
 	"GET /revocations":        "Follow the revocations of the tenant, at `/t/:tenantId/revocations`.",
-
-	"GET /tenant":         "List and retrieve tenants.",
-	"POST /tenant":        "Create a tenant.",
-	"PUT /tenant":         "Replace a tenant.",
-	"PATCH /tenant":       "Change a tenant.",
-	"DELETE /tenant":      "Delete a tenant, its applications and its API keys, and revoke its sessions.",
-	"GET /application":    "List and retrieve applications.",
-	"POST /application":   "Create an application.",
-	"PUT /application":    "Replace an application.",
-	"PATCH /application":  "Change an application.",
-	"DELETE /application": "Delete an application, and revoke its sessions.",
-	"GET /api-key":        "List and retrieve API keys.",
-	"POST /api-key":       "Create an API key that may do no more than the sender's.",
-	"PUT /api-key":        "Replace an API key that may do no more than the sender's.",
-	"PATCH /api-key":      "Change an API key that may do no more than the sender's, make a new key for it, and end the previous one.",
-	"DELETE /api-key":     "Delete an API key that may do no more than the sender's.",
-	"GET /key":            "List and retrieve the keys of the service, without their secrets.",
-	"GET /audit":          "Read the audit trail.",
 }

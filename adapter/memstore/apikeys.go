@@ -104,13 +104,16 @@ func (s *Store) apiKey(ctx context.Context, find func() domain.ID) (domain.APIKe
 
 // APIKeys implements port.APIKeys.
 func (s *Store) APIKeys(
-	ctx context.Context, after domain.ID, limit int,
+	ctx context.Context, tenantID string, after domain.ID, limit int,
 ) (page []domain.APIKey, next domain.ID, err error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, domain.ID{}, err
 	}
 	defer s.mu.Unlock()
-	ids, next := pageOf(slices.SortedFunc(maps.Keys(s.apiKeys), compareIDs), compareIDs, after, limit,
+	all := slices.DeleteFunc(slices.SortedFunc(maps.Keys(s.apiKeys), compareIDs), func(id domain.ID) bool {
+		return tenantID != "" && s.apiKeys[id].TenantID != tenantID
+	})
+	ids, next := pageOf(all, compareIDs, after, limit,
 		func(id domain.ID) int { return port.APIKeyBytes(s.apiKeys[id]) })
 	for _, id := range ids {
 		page = append(page, cloneAPIKey(s.apiKeys[id]))

@@ -190,10 +190,10 @@ func (s *store) APIKey(ctx context.Context, id domain.ID) (domain.APIKey, error)
 }
 
 func (s *store) APIKeys(
-	ctx context.Context, after domain.ID, limit int,
+	ctx context.Context, tenantID string, after domain.ID, limit int,
 ) (page []domain.APIKey, next domain.ID, err error) {
 	err = timedOnly(s, "api_keys", func() error {
-		page, next, err = s.Store.APIKeys(ctx, after, limit)
+		page, next, err = s.Store.APIKeys(ctx, tenantID, after, limit)
 		return err
 	})
 	return page, next, err

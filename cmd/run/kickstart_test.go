@@ -262,7 +262,7 @@ func opened(t *testing.T, environ []string) (all []domain.OpenKey, keys []domain
 	if all, err = s.keys.Copy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if keys, _, err = s.store.APIKeys(t.Context(), domain.ID{}, 100); err != nil {
+	if keys, _, err = s.store.APIKeys(t.Context(), "", domain.ID{}, 100); err != nil {
 		t.Fatal(err)
 	}
 	return all, keys

@@ -83,9 +83,9 @@ func (mr *MockStoreMockRecorder) APIKeyByName(arg0, arg1 interface{}) *gomock.Ca
 }
 
 // APIKeys mocks base method.
-func (m *MockStore) APIKeys(arg0 context.Context, arg1 domain.ID, arg2 int) ([]domain.APIKey, domain.ID, error) {
+func (m *MockStore) APIKeys(arg0 context.Context, arg1 string, arg2 domain.ID, arg3 int) ([]domain.APIKey, domain.ID, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "APIKeys", arg0, arg1, arg2)
+	ret := m.ctrl.Call(m, "APIKeys", arg0, arg1, arg2, arg3)
 	ret0, _ := ret[0].([]domain.APIKey)
 	ret1, _ := ret[1].(domain.ID)
 	ret2, _ := ret[2].(error)
@@ -93,9 +93,9 @@ func (m *MockStore) APIKeys(arg0 context.Context, arg1 domain.ID, arg2 int) ([]d
 }
 
 // APIKeys indicates an expected call of APIKeys.
-func (mr *MockStoreMockRecorder) APIKeys(arg0, arg1, arg2 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) APIKeys(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "APIKeys", reflect.TypeOf((*MockStore)(nil).APIKeys), arg0, arg1, arg2)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "APIKeys", reflect.TypeOf((*MockStore)(nil).APIKeys), arg0, arg1, arg2, arg3)
 }
 
 // AddKeys mocks base method.
@@ -1205,9 +1205,9 @@ func (mr *MockAPIKeysMockRecorder) APIKeyByName(arg0, arg1 interface{}) *gomock.
 }
 
 // APIKeys mocks base method.
-func (m *MockAPIKeys) APIKeys(arg0 context.Context, arg1 domain.ID, arg2 int) ([]domain.APIKey, domain.ID, error) {
+func (m *MockAPIKeys) APIKeys(arg0 context.Context, arg1 string, arg2 domain.ID, arg3 int) ([]domain.APIKey, domain.ID, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "APIKeys", arg0, arg1, arg2)
+	ret := m.ctrl.Call(m, "APIKeys", arg0, arg1, arg2, arg3)
 	ret0, _ := ret[0].([]domain.APIKey)
 	ret1, _ := ret[1].(domain.ID)
 	ret2, _ := ret[2].(error)
@@ -1215,9 +1215,9 @@ func (m *MockAPIKeys) APIKeys(arg0 context.Context, arg1 domain.ID, arg2 int) ([
 }
 
 // APIKeys indicates an expected call of APIKeys.
-func (mr *MockAPIKeysMockRecorder) APIKeys(arg0, arg1, arg2 interface{}) *gomock.Call {
+func (mr *MockAPIKeysMockRecorder) APIKeys(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "APIKeys", reflect.TypeOf((*MockAPIKeys)(nil).APIKeys), arg0, arg1, arg2)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "APIKeys", reflect.TypeOf((*MockAPIKeys)(nil).APIKeys), arg0, arg1, arg2, arg3)
 }
 
 // DeleteAPIKey mocks base method.

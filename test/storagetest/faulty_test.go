@@ -84,7 +84,7 @@ type faulty struct {
 	saveAPIKey        func(context.Context, apiKeySave) (domain.Version, error)
 	deleteAPIKey      func(context.Context, domain.ID, domain.Version, domain.Event) error
 	apiKey            func(context.Context, domain.ID) (domain.APIKey, error)
-	apiKeys           func(context.Context, domain.ID, int) ([]domain.APIKey, domain.ID, error)
+	apiKeys           func(context.Context, string, domain.ID, int) ([]domain.APIKey, domain.ID, error)
 	apiKeyByName      func(context.Context, string) (domain.APIKey, error)
 	apiKeyByHash      func(context.Context, string) (domain.APIKey, error)
 	keyRevision       func(context.Context) (uint64, error)
@@ -309,8 +309,10 @@ func (f *faulty) APIKey(ctx context.Context, id domain.ID) (domain.APIKey, error
 	return f.apiKey(ctx, id)
 }
 
-func (f *faulty) APIKeys(ctx context.Context, after domain.ID, limit int) ([]domain.APIKey, domain.ID, error) {
-	return f.apiKeys(ctx, after, limit)
+func (f *faulty) APIKeys(
+	ctx context.Context, tenantID string, after domain.ID, limit int,
+) ([]domain.APIKey, domain.ID, error) {
+	return f.apiKeys(ctx, tenantID, after, limit)
 }
 
 func (f *faulty) APIKeyByName(ctx context.Context, name string) (domain.APIKey, error) {

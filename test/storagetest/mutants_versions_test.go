@@ -3,6 +3,7 @@ package storagetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -273,19 +274,41 @@ var versionMutants = []mutant{
 		}
 	}, false},
 	{apiKeysPages, "a page of API keys begins with the last one of the previous page", func(f *faulty) {
-		f.apiKeys = func(ctx context.Context, after domain.ID, limit int) ([]domain.APIKey, domain.ID, error) {
-			page, next, err := f.within.APIKeys(ctx, after, limit)
+		f.apiKeys = func(
+			ctx context.Context, tenantID string, after domain.ID, limit int,
+		) ([]domain.APIKey, domain.ID, error) {
+			page, next, err := f.within.APIKeys(ctx, tenantID, after, limit)
 			if last, lastErr := f.within.APIKey(ctx, after); lastErr == nil {
 				page = append([]domain.APIKey{last}, page...)[:min(limit, 1+len(page))]
 			}
 			return page, next, err
 		}
 	}, false},
+	{apiKeysPages, "a list of a tenant's API keys has those of all tenants too", func(f *faulty) {
+		f.apiKeys = func(
+			ctx context.Context, tenantID string, after domain.ID, limit int,
+		) ([]domain.APIKey, domain.ID, error) {
+			page, next, err := f.within.APIKeys(ctx, "", after, limit)
+			return slices.DeleteFunc(page, func(k domain.APIKey) bool {
+				return tenantID != "" && k.TenantID != "" && k.TenantID != tenantID
+			}), next, err
+		}
+	}, false},
+	{apiKeysPages, "the empty id is that of the keys of no tenant", func(f *faulty) {
+		f.apiKeys = func(
+			ctx context.Context, tenantID string, after domain.ID, limit int,
+		) ([]domain.APIKey, domain.ID, error) {
+			page, next, err := f.within.APIKeys(ctx, tenantID, after, limit)
+			return slices.DeleteFunc(page, func(k domain.APIKey) bool { return k.TenantID != tenantID }), next, err
+		}
+	}, false},
 	{apiKeysSize, "a page of API keys has any size", func(f *faulty) {
-		f.apiKeys = func(ctx context.Context, after domain.ID, limit int) (all []domain.APIKey, next domain.ID, err error) {
+		f.apiKeys = func(
+			ctx context.Context, tenantID string, after domain.ID, limit int,
+		) (all []domain.APIKey, next domain.ID, err error) {
 			for next = after; len(all) < limit; {
 				var page []domain.APIKey
-				if page, next, err = f.within.APIKeys(ctx, next, limit-len(all)); err != nil || next.IsZero() {
+				if page, next, err = f.within.APIKeys(ctx, tenantID, next, limit-len(all)); err != nil || next.IsZero() {
 					return append(all, page...), domain.ID{}, err
 				}
 				all = append(all, page...)

@@ -417,7 +417,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["Application"] = s.Application(ctx, "acme", "shop")
 	_, errs["Policy"] = s.Policy(ctx, "acme", "shop")
 	_, errs["APIKey"] = s.APIKey(ctx, tokenID(1))
-	_, _, errs["APIKeys"] = s.APIKeys(ctx, domain.ID{}, 1)
+	_, _, errs["APIKeys"] = s.APIKeys(ctx, "", domain.ID{}, 1)
 	_, errs["APIKeyByName"] = s.APIKeyByName(ctx, "backend")
 	_, errs["APIKeyByHash"] = s.APIKeyByHash(ctx, "hash")
 	_, errs["TenantByIssuer"] = s.TenantByIssuer(ctx, "https://acme.example")

@@ -90,7 +90,7 @@ func configuration(e *env) any {
 		}
 		state = append(state, t.Version)
 	}
-	keys, _, err := e.store.APIKeys(e.Context(), domain.ID{}, 99)
+	keys, _, err := e.store.APIKeys(e.Context(), "", domain.ID{}, 99)
 	e.must(err)
 	return fmt.Sprintf("%v %v", state, keys)
 }
@@ -330,7 +330,7 @@ var versioning = []clause{
 		}
 		_, err = e.store.SaveAPIKey(e.Context(), apiKey(1), 1, event(1))
 		e.wantErr("of no key", err, domain.ErrStale)
-		got, _, err := e.store.APIKeys(e.Context(), domain.ID{}, 99)
+		got, _, err := e.store.APIKeys(e.Context(), "", domain.ID{}, 99)
 		e.must(err)
 		if len(got) != 1 {
 			e.Fatalf("%d keys are stored, want 1", len(got))
@@ -425,14 +425,26 @@ var versioning = []clause{
 	}},
 
 	{apiKeysPages, func(e *env) {
-		const n = 5
-		var want []domain.APIKey
-		for i := range n { // not in the order of their ids
-			e.wantVersion("created", 1)(e.store.SaveAPIKey(e.Context(), apiKey(1+i*3%n), 0, NewEvent()))
-			want = append(want, apiKey(1+i))
+		const n = 7
+		tenants := []string{"", "acme", "other"}
+		for _, id := range tenants[1:] {
+			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: id}))
+		}
+		want := make(map[string][]domain.APIKey)
+		for i := range n {
+			k := apiKey(1 + i*3%n) // not in the order of their ids
+			k.TenantID = tenants[int(k.ID[15])%3]
+			e.wantVersion("created", 1)(e.store.SaveAPIKey(e.Context(), k, 0, NewEvent()))
+			k = apiKey(1 + i)
+			k.TenantID = tenants[int(k.ID[15])%3]
+			if want[""] = append(want[""], k); k.TenantID != "" {
+				want[k.TenantID] = append(want[k.TenantID], k)
+			}
 		}
 		for _, limit := range []int{1, 2, n, n + 1} {
-			e.wantSame(fmt.Sprint("limit ", limit), e.apiKeysInPages(limit), want)
+			for _, tenant := range append(tenants, "none") {
+				e.wantSame(fmt.Sprintf("of %q, limit %d", tenant, limit), e.apiKeysInPages(tenant, limit), want[tenant])
+			}
 		}
 	}},
 
@@ -444,7 +456,7 @@ var versioning = []clause{
 			e.wantVersion("created", 1)(e.store.SaveAPIKey(e.Context(), k, 0, NewEvent()))
 			want = append(want, k)
 		}
-		e.wantSame("all pages together", e.apiKeysInPages(99), want)
+		e.wantSame("all pages together", e.apiKeysInPages("", 99), want)
 	}},
 }
 
@@ -464,10 +476,10 @@ func (e *env) wantKey(what string, got, want domain.APIKey) {
 	}
 }
 
-func (e *env) apiKeysInPages(limit int) (all []domain.APIKey) {
+func (e *env) apiKeysInPages(tenantID string, limit int) (all []domain.APIKey) {
 	e.Helper()
 	for after, more := (domain.ID{}), true; more; more = !after.IsZero() {
-		page, next, err := e.store.APIKeys(e.Context(), after, limit)
+		page, next, err := e.store.APIKeys(e.Context(), tenantID, after, limit)
 		e.must(err)
 		if len(page) > limit {
 			e.Errorf("limit %d: a page has %d keys", limit, len(page))

@@ -24,20 +24,15 @@ type APIKeys struct {
 }
 
 // List returns a page of the API keys whose id is above after, by id. limit is at least 1. next is the parameter after
-// of the next page; zero on the last. A page of the keys of one tenant may be empty and have a next.
+// of the next page; zero on the last.
 func (u *APIKeys) List(
 	ctx context.Context, by By, after domain.ID, limit int,
 ) (page []domain.APIKey, next domain.ID, err error) {
-	all, next, err := u.APIKeys.APIKeys(ctx, after, limit)
-	if err != nil {
-		return nil, domain.ID{}, result("list the API keys", err)
+	if !by.sees(by.tenant()) {
+		return nil, domain.ID{}, nil
 	}
-	for _, k := range all {
-		if by.sees(k.TenantID) {
-			page = append(page, k)
-		}
-	}
-	return page, next, nil
+	page, next, err = u.APIKeys.APIKeys(ctx, by.tenant(), after, limit)
+	return page, next, result("list the API keys", err)
 }
 
 // Get returns ErrNotFound if the API key does not exist.

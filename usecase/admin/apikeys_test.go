@@ -307,8 +307,11 @@ func TestKeysAreListedWithoutTheirContent(t *testing.T) {
 	if len(own) != 1 || own[0].TenantID != "acme" || own[0].Kind != domain.KeySigning {
 		t.Fatalf("keys of acme: %+v", own)
 	}
-	if none := list(admin.By{Key: &domain.APIKey{TenantID: "acme"}}); len(none) > 0 {
-		t.Errorf("a request of a bound key that names no tenant lists %d keys", len(none))
+	if diff := cmp.Diff(own, list(admin.By{Key: &domain.APIKey{TenantID: "acme"}})); diff != "" {
+		t.Errorf("by a key of acme, in a request that names no tenant (-want +got):\n%s", diff)
+	}
+	if none := list(admin.By{}); len(none) > 0 {
+		t.Errorf("%d keys are listed without a caller", len(none))
 	}
 	got, err := keys.Get(t.Context(), forTenant(operator, "acme"), own[0].ID)
 	must(t, err)

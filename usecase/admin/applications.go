@@ -27,16 +27,16 @@ func (u *Applications) List(
 	if err := u.check(by); err != nil {
 		return nil, "", err
 	}
-	page, next, err = u.Applications.Applications(ctx, by.TenantID, after, limit)
+	page, next, err = u.Applications.Applications(ctx, by.tenant(), after, limit)
 	return page, next, result("list the applications", err)
 }
 
 // check returns an *Invalid if the request names no tenant: an id of an application means one only within its tenant.
 func (u *Applications) check(by By) error {
 	switch {
-	case by.TenantID == "":
+	case by.tenant() == "":
 		return domain.NewInvalid("tenantId", domain.Blank, "name the tenant of the application")
-	case !by.sees(by.TenantID):
+	case !by.sees(by.tenant()):
 		return result("read applications of another tenant", domain.ErrUnauthorized)
 	default:
 		return nil
@@ -56,7 +56,7 @@ func (u *Applications) read(ctx context.Context, by By, id string, expect Expect
 	if !domain.IsApplicationID(id) {
 		return domain.Application{}, domain.ErrNotFound
 	}
-	a, err := u.Applications.Application(ctx, by.TenantID, id)
+	a, err := u.Applications.Application(ctx, by.tenant(), id)
 	if err == nil {
 		err = expect.check(a.Version)
 	}
@@ -80,7 +80,7 @@ func (u *Applications) Create(ctx context.Context, by By, a domain.Application) 
 		}
 		a.ID = id.String()
 	}
-	a.TenantID = by.TenantID
+	a.TenantID = by.tenant()
 	a, err = u.save(ctx, e, nil, a)
 	if errors.Is(err, domain.ErrStale) {
 		err = duplicate("id", "an application has this id: choose another one, or change that application")
@@ -106,7 +106,7 @@ func (u *Applications) Change(
 		if after, err = edit(after); err != nil {
 			return err
 		}
-		if after.ID != id || after.TenantID != by.TenantID {
+		if after.ID != id || after.TenantID != by.tenant() {
 			return errID()
 		}
 		a, err = u.save(ctx, e, &before, after)

@@ -491,8 +491,10 @@ func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[
 		}
 		key.Hash = stored.Hash
 	}
-	if key.PreviousHash == "" && key.Hash == stored.Hash {
-		key.PreviousHash = stored.PreviousHash
+	// A file from before the key was replaced names the previous one. While that is valid the file is fulfilled. Another
+	// key ends both, because the one that it replaces may have leaked.
+	if exists && key.PreviousHash == "" && (key.Hash == stored.Hash || key.Hash == stored.PreviousHash) {
+		key.Hash, key.PreviousHash = stored.Hash, stored.PreviousHash
 	}
 	pk.key, pk.stored = key, stored
 	pk.applied = Applied{Kind: "API key", Name: key.Name, Action: actionFor(exists, reflect.DeepEqual(stored, key))}

@@ -884,3 +884,32 @@ func (m *measured) Tenants(ctx context.Context, after string, limit int) ([]doma
 	m.tenants += len(ts)
 	return ts, next, err
 }
+
+// A file whose key was replaced since is fulfilled while that key is valid. Another key in the file ends both.
+func TestApplyLeavesAKeyThatWasReplacedAndEndsBothForAnother(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := kickstart()
+	applied(t, w, k)
+	stored, err := w.store.APIKeyByName(t.Context(), "backend")
+	must(t, err)
+	_, second, err := w.apiKeys.NewKey(t.Context(), operator, stored.ID, nil)
+	must(t, err)
+	valid := func(when string, key domain.Secret, want bool) {
+		t.Helper()
+		if _, err := w.byKey(t, key, domain.TokenList); (err == nil) != want {
+			t.Errorf("%s: %v, want the key valid: %t", when, err, want)
+		}
+	}
+	done := applied(t, w, k)
+	if got := done[len(done)-1].Action; got != "unchanged" {
+		t.Errorf("with the previous key in the file: %s, want unchanged", got)
+	}
+	valid("the previous key", backendKey, true)
+	valid("the new key", second, true)
+	k.APIKeys[0].Key = domain.NewSecret("ak_another-7890123456789012")
+	applied(t, w, k)
+	valid("the previous key, after another one", backendKey, false)
+	valid("the new key, after another one", second, false)
+	valid("the other one", k.APIKeys[0].Key, true)
+}

@@ -27,6 +27,15 @@ func (by By) sees(tenantID string) bool {
 	return (by.Operator || by.Key != nil && by.Key.Serves(tenantID)) && (by.TenantID == "" || by.TenantID == tenantID)
 }
 
+// tenant returns the tenant that the request is about: the one that it names, or that of a key for one tenant; empty for
+// all.
+func (by By) tenant() string {
+	if by.TenantID == "" && by.Key != nil {
+		return by.Key.TenantID
+	}
+	return by.TenantID
+}
+
 // Expect is the condition of an If-Match: the object has one of these versions. Nil is no condition. An empty one that
 // is not nil matches no object.
 type Expect []domain.Version

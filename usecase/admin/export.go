@@ -106,7 +106,7 @@ func (e *Export) tenant(ctx context.Context, t domain.Tenant) (KickstartTenant, 
 
 func allAPIKeys(ctx context.Context, keys port.APIKeys) (all []domain.APIKey, err error) {
 	for after := (domain.ID{}); ; {
-		page, next, err := keys.APIKeys(ctx, after, port.MaxListRows)
+		page, next, err := keys.APIKeys(ctx, "", after, port.MaxListRows)
 		if err != nil {
 			return nil, err
 		}

@@ -35,11 +35,11 @@ func keyOf(k domain.SealedKey) Key {
 // List returns a page of the keys whose revision is above after, by revision. limit is at least 1. next is the
 // parameter after of the next page; 0 on the last. A key that is sealed again meanwhile may be listed twice.
 func (u *Keys) List(ctx context.Context, by By, after uint64, limit int) (page []Key, next uint64, err error) {
-	if !by.sees(by.TenantID) {
+	if !by.sees(by.tenant()) {
 		return nil, 0, nil
 	}
 	limit = min(limit, port.MaxListRows)
-	sealed, err := u.read(ctx, by.TenantID, after, limit+1)
+	sealed, err := u.read(ctx, by.tenant(), after, limit+1)
 	if err != nil {
 		return nil, 0, result("list the keys", err)
 	}

@@ -25,11 +25,11 @@ type Tenants struct {
 func (u *Tenants) List(
 	ctx context.Context, by By, after string, limit int,
 ) (page []domain.Tenant, next string, err error) {
-	if by.TenantID == "" && by.sees("") {
+	if by.tenant() == "" && by.sees("") {
 		page, next, err = u.Tenants.Tenants(ctx, after, limit)
 		return page, next, result("list the tenants", err)
 	}
-	t, err := u.Get(ctx, by, by.TenantID)
+	t, err := u.Get(ctx, by, by.tenant())
 	if errors.Is(err, domain.ErrNotFound) || err == nil && t.ID <= after {
 		return nil, "", nil
 	}

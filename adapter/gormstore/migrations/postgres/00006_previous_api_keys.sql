@@ -6,3 +6,6 @@
 SET LOCAL lock_timeout = '500ms';
 ALTER TABLE api_keys ADD COLUMN previous_hash BYTEA;
 CREATE UNIQUE INDEX api_keys_previous_hash ON api_keys (previous_hash) WHERE previous_hash IS NOT NULL;
+
+-- For the list of a tenant's keys, and to delete them with it.
+CREATE INDEX api_keys_tenant ON api_keys (tenant_id, id);
