@@ -37,12 +37,8 @@ func eventArgs(e domain.Event) []any {
 var (
 	insertEvent = `INSERT INTO events (` + columns("", eventColumns) + `) VALUES (` +
 		placeholders(len(eventColumns)) + `)`
-
-	selectEvents = `SELECT ` + columns("", eventColumns) + ` FROM events WHERE id < $1`
-	// There is an index for each of the two orders.
-	eventsOfAll            = selectEvents + ` ORDER BY id DESC LIMIT $2`
-	eventsOfTenantPostgres = selectEvents + ` AND tenant_id || '/' = $3 || '/' ORDER BY id DESC LIMIT $2`
-	eventsOfTenantSQLite   = selectEvents + ` AND tenant_id = $3 ORDER BY id DESC LIMIT $2`
+	// recordEvent stores an event alone. Several processes store that of a refused API key.
+	recordEvent = insertEvent + ` ON CONFLICT (id) DO NOTHING`
 
 	eventVersion = `SELECT version FROM events WHERE id = $1`
 )
@@ -231,50 +227,129 @@ func isResult(err error) bool {
 
 // Record implements port.Events.
 func (s *Store) Record(ctx context.Context, e domain.Event) error {
-	return s.onceOnly(ctx, e, func() error {
-		return s.writing(ctx, "record", func(db *gorm.DB) error { return appendEvent(db, e, 0) })
+	return s.writing(ctx, "record", func(db *gorm.DB) error {
+		return db.Exec(recordEvent, append(eventArgs(e), 0, "")...).Error
 	})
 }
 
-// eventsPerStatement is how many events one statement reads: as many of the largest as fill a page of a megabyte.
-const eventsPerStatement = 16
+// eventTexts are the statements of a page of events: of all, or of a tenant. They look at the events below the id $1, to
+// the id $2.
+type eventTexts struct {
+	last    string // selects the id of the last event that is looked at, after $3 others
+	measure string // selects the id and the size of each event that is selected, up to $3
+	read    string
+}
 
-// Events implements port.Events.
+// newEventTexts returns the statements where lookedAt selects these events, of the tenant $tenant. find is the function
+// that returns the position of its second text in its first one.
+func newEventTexts(lookedAt, find string) eventTexts {
+	from := func(tenant string) string {
+		return ` FROM events WHERE ` + strings.ReplaceAll(lookedAt, "$tenant", tenant)
+	}
+	selected := from("$8") + fmt.Sprintf(selectedEvent, find) + ` ORDER BY id DESC LIMIT $3`
+	return eventTexts{
+		last: `SELECT id` + from("$4") + ` ORDER BY id DESC LIMIT 1 OFFSET $3`,
+		// PostgreSQL knows the length of a text without reading it.
+		measure: `SELECT id, octet_length(before) + octet_length(after) + octet_length(tokens)` + selected,
+		read:    `SELECT ` + columns("", eventColumns) + selected,
+	}
+}
+
+// selectedEvent is port.EventQuery.Selects. One text serves all filters. None has an index, which every write of an
+// event would have to change: a page looks at few events.
+const selectedEvent = `
+  AND (CAST($4 AS TEXT) = '' OR actor_id = $4) AND (CAST($5 AS TEXT) = '' OR object_id = $5)
+  AND (CAST($6 AS TEXT) = '' OR request_id = $6) AND (CAST($7 AS TEXT) = '' OR %s($7, ',' || kind || ',') > 0)`
+
+// The tenant's condition on PostgreSQL is that of its index, see 00003. With a lower bound of the id alone, PostgreSQL
+// could read the events of all tenants by the primary key instead. Without the upper one, it would begin at the
+// tenant's latest event.
+var (
+	eventTextsPostgres = [...]eventTexts{
+		newEventTexts(`id < $1 AND id >= $2`, "strpos"),
+		newEventTexts(`tenant_id || '/' = CAST($tenant AS TEXT) || '/' AND id < $1
+  AND (tenant_id || '/', id) >= (CAST($tenant AS TEXT) || '/', $2)`, "strpos"),
+	}
+	eventTextsSQLite = [...]eventTexts{
+		newEventTexts(`id < $1 AND id >= $2`, "instr"),
+		newEventTexts(`tenant_id = $tenant AND id < $1 AND id >= $2`, "instr"),
+	}
+)
+
+// Events implements port.Events. If there is a filter, the first statement finds the last event that may be looked at.
+// Then one statement finds where the page ends, and another one reads it. So no event is read that is not on the page:
+// the largest have half a megabyte.
 func (s *Store) Events(ctx context.Context, q port.EventQuery) (page port.EventPage, err error) {
-	size := 0
-	for {
-		found, err := s.eventsBelow(ctx, q, max(1, min(eventsPerStatement, q.Limit-len(page.Events)+1)))
+	texts, tenant := s.engine.events[0], []any(nil)
+	if q.TenantID != "" {
+		texts, tenant = s.engine.events[1], []any{q.TenantID}
+	}
+	from := q.From[:]
+	if q.IsFiltered() {
+		var last []byte
+		err := s.reading(ctx, "events", func(db *gorm.DB) error {
+			return queryRow(raw(db, texts.last, append([]any{below(q.Below), from, q.MaxRows - 1}, tenant...)...), nil, &last)
+		})
 		if err != nil {
 			return port.EventPage{}, err
 		}
-		for _, e := range found {
-			if n := len(page.Events); n > 0 && (n >= q.Limit || size >= q.MaxBytes) {
-				page.Next = page.Events[n-1].ID
-				return page, nil
-			}
-			page.Events, size, q.Below = append(page.Events, e), size+port.EventBytes(e), e.ID
-		}
-		if len(found) == 0 {
-			return page, nil
+		if len(last) > 0 {
+			from = last
+			copy(page.Next[:], last)
 		}
 	}
-}
-
-// eventsBelow returns the next events that q selects.
-func (s *Store) eventsBelow(ctx context.Context, q port.EventQuery, limit int) (events []domain.Event, err error) {
-	query, args := eventsOfAll, []any{below(q.Below), limit}
-	if q.TenantID != "" {
-		query, args = s.engine.eventsOfTenant, append(args, q.TenantID)
-	}
+	args := slices.Concat([]any{below(q.Below), from, q.Limit + 1},
+		[]any{q.ActorID, q.ObjectID, q.RequestID, kindsText(q.Kinds)}, tenant)
+	n, last, more := 0, domain.ID{}, false
 	err = s.reading(ctx, "events", func(db *gorm.DB) error {
-		events = nil
-		return queryRows(db.Raw(query, args...), func(rows *sql.Rows) error {
-			e, err := scanEvent(rows.Scan)
-			events = append(events, e)
+		size := 0
+		n, last, more = 0, domain.ID{}, false
+		return queryRows(raw(db, texts.measure, args...), func(rows *sql.Rows) error {
+			if more = n == q.Limit || size >= q.MaxBytes; more { // this one is for the next page
+				return errPageEnds
+			}
+			var id []byte
+			var bytes int
+			err := rows.Scan(&id, &bytes)
+			copy(last[:], id)
+			n, size = n+1, size+bytes
 			return err
 		})
 	})
-	return events, err
+	if err != nil || n == 0 {
+		return port.EventPage{Next: page.Next}, err
+	}
+	args[1], args[2] = last[:], n
+	err = s.reading(ctx, "events", func(db *gorm.DB) error {
+		page.Events = make([]domain.Event, 0, n)
+		return queryRows(raw(db, texts.read, args...), func(rows *sql.Rows) error {
+			e, err := scanEvent(rows.Scan)
+			page.Events = append(page.Events, e)
+			return err
+		})
+	})
+	if err != nil {
+		return port.EventPage{}, err
+	}
+	// An event that was stored between the statements takes the place of the last one, which is then on the next page.
+	if len(page.Events) == n && (more || page.Events[n-1].ID != last) {
+		page.Next = page.Events[n-1].ID
+	} else if more {
+		page.Next = last
+	}
+	return page, nil
+}
+
+// kindsText is the argument of selectedEvent for kinds, none of which has a comma.
+func kindsText(kinds []domain.EventKind) string {
+	if len(kinds) == 0 {
+		return ""
+	}
+	text := ","
+	for _, k := range kinds {
+		text += string(k) + ","
+	}
+	return text
 }
 
 func scanEvent(scan scanner) (e domain.Event, err error) {

@@ -49,11 +49,11 @@ func newPair(t *testing.T) (p pair) {
 // stuck is the time after which the machine is stuck; no test result depends on it.
 const stuck = 2 * time.Minute
 
-func execute(t *testing.T, db *sql.DB, statements ...string) {
-	t.Helper()
+func execute(tb testing.TB, db *sql.DB, statements ...string) {
+	tb.Helper()
 	for _, s := range statements {
-		if _, err := db.ExecContext(t.Context(), s); err != nil {
-			t.Fatalf("%s: %v", s, err)
+		if _, err := db.ExecContext(tb.Context(), s); err != nil {
+			tb.Fatalf("%s: %v", s, err)
 		}
 	}
 }

@@ -28,7 +28,8 @@ type database struct {
 	// open opens another handle on it.
 	open func(testing.TB, gormstore.Options) *gormstore.Store
 	// raw opens it without the store.
-	raw func(testing.TB) *sql.DB
+	raw      func(testing.TB) *sql.DB
+	isSQLite bool
 }
 
 func onSQLite(tb testing.TB) database {
@@ -45,6 +46,7 @@ func sqliteAt(path string) database {
 			tb.Helper()
 			return closing(tb, must(sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)"))(tb))
 		},
+		isSQLite: true,
 	}
 }
 

@@ -53,19 +53,24 @@ func (s *Store) Events(ctx context.Context, q port.EventQuery) (page port.EventP
 		return port.EventPage{}, err
 	}
 	defer s.mu.Unlock()
-	left := len(s.events.ids)
+	first, _ := slices.BinarySearchFunc(s.events.ids, q.From, compareIDs)
+	end := len(s.events.ids)
 	if !q.Below.IsZero() {
-		left, _ = slices.BinarySearchFunc(s.events.ids, q.Below, compareIDs)
+		end, _ = slices.BinarySearchFunc(s.events.ids, q.Below, compareIDs)
 	}
-	size := 0
-	for _, id := range slices.Backward(s.events.ids[:left]) {
+	size, looked, last := 0, 0, domain.ID{}
+	for _, id := range slices.Backward(s.events.ids[min(first, end):end]) {
 		e := s.events.byID[id]
 		if q.TenantID != "" && q.TenantID != e.TenantID {
 			continue
 		}
-		if n := len(page.Events); n > 0 && (n >= q.Limit || size >= q.MaxBytes) {
-			page.Next = page.Events[n-1].ID
+		if len(page.Events) == q.Limit || size >= q.MaxBytes || looked == q.MaxRows && q.IsFiltered() {
+			page.Next = last
 			break
+		}
+		looked, last = looked+1, id
+		if !q.Selects(e) {
+			continue
 		}
 		e.Tokens = slices.Clone(e.Tokens)
 		page.Events, size = append(page.Events, e), size+port.EventBytes(e)

@@ -1,7 +1,10 @@
 package storagetest
 
 import (
+	"bytes"
 	"encoding/binary"
+	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -85,6 +88,9 @@ const (
 	eventsTenant  = "Events/Events/of a tenant are its own"
 	eventsPages   = "Events/Events/pages show each once, newest first"
 	eventsBytes   = "Events/Events/a page ends with its bytes"
+	eventsFilter  = "Events/Events/filters select those that have all of them"
+	eventsRange   = "Events/Events/from an id and below another one"
+	eventsRows    = "Events/Events/a filtered page ends after MaxRows events, and the next one continues there"
 	eventsOwners  = "Events/names refresh tokens of awkward owners, by id"
 	eventsHandles = "Store/Handles/an event is visible at every one immediately"
 )
@@ -184,6 +190,56 @@ var recording = []clause{
 		}
 	}},
 
+	{eventsFilter, func(e *env) {
+		all := e.various(24)
+		for _, q := range filters() {
+			for _, q.TenantID = range []string{"", "acme"} {
+				var want port.EventPage
+				for _, one := range slices.Backward(all) {
+					if (q.TenantID == "" || one.TenantID == q.TenantID) && q.Selects(one) {
+						want.Events = append(want.Events, one)
+					}
+				}
+				q.Limit, q.MaxBytes, q.MaxRows = 99, unbounded, 99
+				page, err := e.store.Events(e.Context(), q)
+				e.must(err)
+				e.wantSame(fmt.Sprintf("%+v", q), page, want)
+			}
+		}
+	}},
+
+	{eventsRange, func(e *env) {
+		all := e.various(12)
+		for _, tenant := range []string{"", "acme"} {
+			for from := range 14 {
+				for below := range 14 {
+					q := port.EventQuery{TenantID: tenant, From: eventID(from), Below: eventID(below), Limit: 99, MaxBytes: unbounded}
+					var want port.EventPage
+					for i, one := range slices.Backward(all) {
+						if n := i + 1; from <= n && n < below && (tenant == "" || tenant == one.TenantID) {
+							want.Events = append(want.Events, one)
+						}
+					}
+					page, err := e.store.Events(e.Context(), q)
+					e.must(err)
+					e.wantSame(fmt.Sprintf("of %q from %d below %d", tenant, from, below), page, want)
+				}
+			}
+		}
+	}},
+
+	{eventsRows, func(e *env) {
+		all := e.various(24)
+		for _, q := range filters() {
+			for _, q.TenantID = range []string{"", "acme"} {
+				for _, bounds := range [][2]int{{99, 1}, {99, 5}, {2, 7}, {1, 1}, {3, 24}, {99, 99}} {
+					q.Limit, q.MaxBytes, q.MaxRows = bounds[0], unbounded, bounds[1]
+					e.wantEventPages(q, all)
+				}
+			}
+		}
+	}},
+
 	// A store that encodes JSON itself must escape what JSON escapes.
 	{eventsOwners, func(e *env) {
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
@@ -218,6 +274,73 @@ var recording = []clause{
 			}
 		}
 	}},
+}
+
+// various stores n events of two tenants, two actors, three kinds, two objects and two requests, and returns them by id.
+func (e *env) various(n int) (all []domain.Event) {
+	e.Helper()
+	for i := range n {
+		one := event(i + 1)
+		one.TenantID = []string{"acme", "other", "acme"}[i%3]
+		one.Kind = []domain.EventKind{domain.TokenRevoked, domain.ManyTokensRevoked, domain.PurgePass}[i/2%3]
+		one.Actor = domain.Actor{Kind: domain.ActorAPIKey, ID: []string{"ana", "Ana"}[i/3%2], Name: "object"}
+		one.ObjectID = []string{"object", "", "object ", "request"}[i/4%4]
+		one.RequestID = []string{"request", "request%"}[i/6%2]
+		e.must(e.store.Record(e.Context(), one))
+		all = append(all, one)
+	}
+	return all
+}
+
+// filters returns queries with each filter alone, with all of them, and with those that select no event.
+func filters() []port.EventQuery {
+	return []port.EventQuery{
+		{Kinds: []domain.EventKind{domain.TokenRevoked}},
+		{Kinds: []domain.EventKind{domain.PurgePass, domain.ManyTokensRevoked}},
+		{Kinds: []domain.EventKind{domain.TokenReplayed}},
+		{Kinds: []domain.EventKind{"token", "revoked", "purge"}},
+		{ActorID: "ana"}, {ActorID: "object"}, {ActorID: "an"},
+		{ObjectID: "object"}, {ObjectID: "request"}, {ObjectID: "%"},
+		{RequestID: "request"}, {RequestID: "request_"}, {RequestID: "object"},
+		{
+			Kinds: []domain.EventKind{domain.TokenRevoked}, ActorID: "ana", ObjectID: "object", RequestID: "request",
+		},
+		{ActorID: "Ana", RequestID: "request"},
+	}
+}
+
+// wantEventPages checks the pages of a filtered query, out of all events by id.
+func (e *env) wantEventPages(q port.EventQuery, all []domain.Event) {
+	e.Helper()
+	var got, want []domain.Event
+	for _, one := range slices.Backward(all) {
+		if (q.TenantID == "" || one.TenantID == q.TenantID) && q.Selects(one) {
+			want = append(want, one)
+		}
+	}
+	for range len(all) + 1 {
+		page, err := e.store.Events(e.Context(), q)
+		e.must(err)
+		looked := 0
+		for _, one := range all {
+			if (q.TenantID == "" || one.TenantID == q.TenantID) &&
+				(q.Below.IsZero() || bytes.Compare(one.ID[:], q.Below[:]) < 0) &&
+				bytes.Compare(one.ID[:], page.Next[:]) >= 0 {
+				looked++
+			}
+		}
+		if looked > q.MaxRows || len(page.Events) > q.Limit {
+			e.Errorf("%+v: a page of %d, after %d events were looked at", q, len(page.Events), looked)
+		}
+		got = append(got, page.Events...)
+		if q.Below = page.Next; q.Below.IsZero() {
+			break
+		}
+	}
+	if !q.Below.IsZero() {
+		e.Errorf("%+v: the pages do not end", q)
+	}
+	e.wantSame(fmt.Sprintf("%+v: all pages", q), got, want)
 }
 
 // NewEvent returns an event whose id no other has in this process.

@@ -3,6 +3,7 @@ package storagetest
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +20,14 @@ func (f *faulty) onEvents(change func(q port.EventQuery, page *port.EventPage)) 
 			change(q, &page)
 		}
 		return page, err
+	}
+}
+
+// asked changes each query of events.
+func (f *faulty) asked(change func(*port.EventQuery)) {
+	f.events = func(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
+		change(&q)
+		return f.within.Events(ctx, q)
 	}
 }
 
@@ -101,6 +110,96 @@ var eventMutants = []mutant{
 		},
 	},
 	{
+		clause: eventsFilter,
+		fault:  "events of a kind are not selected",
+		inject: func(f *faulty) { f.asked(func(q *port.EventQuery) { q.Kinds = nil }) },
+	},
+	{
+		clause: eventsFilter,
+		fault:  "events of the first kind only are selected",
+		inject: func(f *faulty) { f.asked(func(q *port.EventQuery) { q.Kinds = q.Kinds[:min(len(q.Kinds), 1)] }) },
+	},
+	{
+		clause: eventsFilter,
+		fault:  "events of any actor are selected",
+		inject: func(f *faulty) { f.asked(func(q *port.EventQuery) { q.ActorID = "" }) },
+	},
+	{
+		clause: eventsFilter,
+		fault:  "the actor is compared without case",
+		inject: func(f *faulty) { f.asked(func(q *port.EventQuery) { q.ActorID = strings.ToLower(q.ActorID) }) },
+	},
+	{
+		clause: eventsFilter,
+		fault:  "events about any object are selected",
+		inject: func(f *faulty) { f.asked(func(q *port.EventQuery) { q.ObjectID = "" }) },
+	},
+	{
+		clause: eventsFilter,
+		fault:  "events of any request are selected",
+		inject: func(f *faulty) { f.asked(func(q *port.EventQuery) { q.RequestID = "" }) },
+	},
+	{
+		clause: eventsRange,
+		fault:  "events from an id exclude it",
+		inject: func(f *faulty) {
+			f.asked(func(q *port.EventQuery) {
+				if !q.From.IsZero() {
+					q.From[15]++
+				}
+			})
+		},
+	},
+	{
+		clause: eventsRange,
+		fault:  "events below an id include it",
+		inject: func(f *faulty) {
+			f.asked(func(q *port.EventQuery) {
+				if !q.Below.IsZero() {
+					q.Below[15]++
+				}
+			})
+		},
+	},
+	{
+		clause: eventsRange,
+		fault:  "a tenant's events are not bounded below",
+		inject: func(f *faulty) {
+			f.asked(func(q *port.EventQuery) {
+				if q.TenantID != "" {
+					q.From = domain.ID{}
+				}
+			})
+		},
+	},
+	{
+		clause: eventsRows,
+		fault:  "a page of events does not count those that it looks at",
+		inject: func(f *faulty) { f.asked(func(q *port.EventQuery) { q.MaxRows = unbounded }) },
+	},
+	{
+		clause: eventsRows,
+		fault:  "an empty page of events is the last one",
+		inject: func(f *faulty) {
+			f.onEvents(func(_ port.EventQuery, page *port.EventPage) {
+				if len(page.Events) == 0 {
+					page.Next = domain.ID{}
+				}
+			})
+		},
+	},
+	{
+		clause: eventsRows,
+		fault:  "the next page of events begins one event too late",
+		inject: func(f *faulty) {
+			f.onEvents(func(_ port.EventQuery, page *port.EventPage) {
+				if !page.Next.IsZero() {
+					page.Next[15]--
+				}
+			})
+		},
+	},
+	{
 		clause: eventsOwners,
 		fault:  "an event has its refresh tokens in any order",
 		inject: func(f *faulty) {
@@ -115,7 +214,14 @@ var eventMutants = []mutant{
 		clause: eventsHandles,
 		fault:  "a handle caches its events",
 		each:   true,
-		inject: func(f *faulty) { f.events = once(f.within.Events) },
+		inject: func(f *faulty) {
+			cached := once(func(ctx context.Context, _ struct{}) (port.EventPage, error) {
+				return f.within.Events(ctx, port.EventQuery{Limit: 1, MaxBytes: unbounded})
+			})
+			f.events = func(ctx context.Context, _ port.EventQuery) (port.EventPage, error) {
+				return cached(ctx, struct{}{})
+			}
+		},
 	},
 }
 
