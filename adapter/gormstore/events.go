@@ -232,47 +232,55 @@ func (s *Store) Record(ctx context.Context, e domain.Event) error {
 	})
 }
 
-// eventTexts are the statements of a page of events: of all, or of a tenant. They look at the events below the id $1, to
-// the id $2.
+// eventTexts are the statements of a page of events: of all, or of a tenant, which is their last argument.
 type eventTexts struct {
-	last    string // selects the id of the last event that is looked at, after $3 others
-	measure string // selects the id and the size of each event that is selected, up to $3
-	read    string
+	// last selects the id of the last event that is looked at: below $1, after $2 others.
+	last string
+	// measure selects the id and the size of the events below $1 and from $2 that are selected by $4 to $7: the first
+	// $3 of them, among the first $8 of all. read selects all columns.
+	measure, read string
 }
 
-// newEventTexts returns the statements where lookedAt selects these events, of the tenant $tenant. find is the function
-// that returns the position of its second text in its first one.
-func newEventTexts(lookedAt, find string) eventTexts {
-	from := func(tenant string) string {
-		return ` FROM events WHERE ` + strings.ReplaceAll(lookedAt, "$tenant", tenant)
-	}
-	selected := from("$8") + fmt.Sprintf(selectedEvent, find) + ` ORDER BY id DESC LIMIT $3`
+// newEventTexts returns the statements where tenant is the condition on the tenant $tenant, or empty. lookedAt are the
+// events that measure and read look at. find is the function that returns the position of its second text in its first
+// one.
+func newEventTexts(tenant, lookedAt, find string) eventTexts {
+	lookedAt = strings.ReplaceAll(lookedAt, "$condition", strings.ReplaceAll(tenant, "$tenant", "$9"))
+	selected := ` FROM ` + lookedAt + fmt.Sprintf(selectedEvent, find)
 	return eventTexts{
-		last: `SELECT id` + from("$4") + ` ORDER BY id DESC LIMIT 1 OFFSET $3`,
+		last: `SELECT id FROM events WHERE ` + strings.ReplaceAll(tenant, "$tenant", "$3") +
+			`id < $1 ORDER BY id DESC LIMIT 1 OFFSET $2`,
 		// PostgreSQL knows the length of a text without reading it.
 		measure: `SELECT id, octet_length(before) + octet_length(after) + octet_length(tokens)` + selected,
 		read:    `SELECT ` + columns("", eventColumns) + selected,
 	}
 }
 
+// PostgreSQL finds the lower id by reading on to it, among few rows. A condition on the id from both sides would let it
+// read the events of all tenants by the primary key. SQLite would read the texts of all these rows.
+const (
+	lookedAtPostgres = `(
+  SELECT * FROM events WHERE $conditionid < $1 ORDER BY id DESC LIMIT $8
+) AS events WHERE id >= $2`
+	lookedAtSQLite = `events WHERE $conditionid < $1 AND id >= $2 AND $8 > 0`
+)
+
 // selectedEvent is port.EventQuery.Selects. One text serves all filters. None has an index, which every write of an
 // event would have to change: a page looks at few events.
 const selectedEvent = `
   AND (CAST($4 AS TEXT) = '' OR actor_id = $4) AND (CAST($5 AS TEXT) = '' OR object_id = $5)
-  AND (CAST($6 AS TEXT) = '' OR request_id = $6) AND (CAST($7 AS TEXT) = '' OR %s($7, ',' || kind || ',') > 0)`
+  AND (CAST($6 AS TEXT) = '' OR request_id = $6) AND (CAST($7 AS TEXT) = '' OR %s($7, ',' || kind || ',') > 0)
+ORDER BY id DESC LIMIT $3`
 
-// The tenant's condition on PostgreSQL is that of its index, see 00003. With a lower bound of the id alone, PostgreSQL
-// could read the events of all tenants by the primary key instead. Without the upper one, it would begin at the
-// tenant's latest event.
+// The tenant's condition on PostgreSQL is that of its index, see 00003.
 var (
 	eventTextsPostgres = [...]eventTexts{
-		newEventTexts(`id < $1 AND id >= $2`, "strpos"),
-		newEventTexts(`tenant_id || '/' = CAST($tenant AS TEXT) || '/' AND id < $1
-  AND (tenant_id || '/', id) >= (CAST($tenant AS TEXT) || '/', $2)`, "strpos"),
+		newEventTexts(``, lookedAtPostgres, "strpos"),
+		newEventTexts(`tenant_id || '/' = CAST($tenant AS TEXT) || '/' AND `, lookedAtPostgres, "strpos"),
 	}
 	eventTextsSQLite = [...]eventTexts{
-		newEventTexts(`id < $1 AND id >= $2`, "instr"),
-		newEventTexts(`tenant_id = $tenant AND id < $1 AND id >= $2`, "instr"),
+		newEventTexts(``, lookedAtSQLite, "instr"),
+		newEventTexts(`tenant_id = $tenant AND `, lookedAtSQLite, "instr"),
 	}
 )
 
@@ -284,22 +292,21 @@ func (s *Store) Events(ctx context.Context, q port.EventQuery) (page port.EventP
 	if q.TenantID != "" {
 		texts, tenant = s.engine.events[1], []any{q.TenantID}
 	}
-	from := q.From[:]
+	rows := q.Limit + 1 // if each event that is looked at is selected
 	if q.IsFiltered() {
 		var last []byte
-		err := s.reading(ctx, "events", func(db *gorm.DB) error {
-			return queryRow(raw(db, texts.last, append([]any{below(q.Below), from, q.MaxRows - 1}, tenant...)...), nil, &last)
-		})
+		args := append([]any{below(q.Below), q.MaxRows - 1}, tenant...)
+		err := s.reading(ctx, "events", func(db *gorm.DB) error { return queryRow(raw(db, texts.last, args...), nil, &last) })
 		if err != nil {
 			return port.EventPage{}, err
 		}
-		if len(last) > 0 {
-			from = last
-			copy(page.Next[:], last)
+		if rows = q.MaxRows; bytes.Compare(last, q.From[:]) > 0 {
+			copy(q.From[:], last)
+			page.Next = q.From
 		}
 	}
-	args := slices.Concat([]any{below(q.Below), from, q.Limit + 1},
-		[]any{q.ActorID, q.ObjectID, q.RequestID, kindsText(q.Kinds)}, tenant)
+	args := slices.Concat([]any{below(q.Below), q.From[:], q.Limit + 1},
+		[]any{q.ActorID, q.ObjectID, q.RequestID, kindsText(q.Kinds), rows}, tenant)
 	n, last, more := 0, domain.ID{}, false
 	err = s.reading(ctx, "events", func(db *gorm.DB) error {
 		size := 0

@@ -349,8 +349,8 @@ func TestPostgresEventsAreReadFromWhereTheirPageBegins(t *testing.T) {
 			planText(t, conn, `SET `+name+` = '`+gormstore.SessionSettings[name]+`'`)
 		}
 		for i, want := range []string{
-			"events_pkey on events .*\n *Index Cond: \\(\\(id < \\$1\\) AND \\(id >= \\$2\\)\\)",
-			"events_tenant on events .*\n *Index Cond: .*>= ROW.* = \\(\\$[48] \\|\\| '/'::text\\)\\) AND \\(id < \\$1\\)\\)\\)?",
+			"events_pkey on events.*\n *Index Cond: \\(id < \\$1\\)\n",
+			"events_tenant on events.*\n *Index Cond: \\(.* = \\(\\$[39] \\|\\| '/'::text\\)\\) AND \\(id < \\$1\\)\\)\n",
 		} {
 			for _, text := range statements[i] {
 				most := 0
@@ -359,9 +359,9 @@ func TestPostgresEventsAreReadFromWhereTheirPageBegins(t *testing.T) {
 				}
 				planText(t, conn, `PREPARE page AS `+text)
 				plan := planText(t, conn, `EXPLAIN EXECUTE page (`+
-					strings.TrimSuffix(strings.Repeat("NULL, ", most), ", ")+`)`)
+					strings.TrimSuffix(strings.Repeat("NULL, ", most), ", ")+`)`) + "\n"
 				planText(t, conn, `DEALLOCATE page`)
-				if !regexp.MustCompile(want).MatchString(plan) || strings.Count(plan, " on events") != 1 ||
+				if !regexp.MustCompile(want).MatchString(plan) || strings.Count(plan, " using ") != 1 || strings.Contains(plan, "Seq Scan") ||
 					strings.Contains(plan, "Sort") || strings.Contains(plan, "Parallel") {
 					t.Errorf("want only %s in\n%s", want, plan)
 				}
@@ -387,7 +387,7 @@ func TestSQLiteEventsAreReadFromWhereTheirPageBegins(t *testing.T) {
 			"SEARCH events USING INDEX events_tenant (tenant_id=? AND id>? AND id<?)",
 		} {
 			for _, text := range statements[i] {
-				plan := planOf(t, db, text)
+				want, plan := want, planOf(t, db, text)
 				for i, step := range plan {
 					plan[i] = strings.ReplaceAll(step, "COVERING ", "")
 				}
@@ -395,8 +395,11 @@ func TestSQLiteEventsAreReadFromWhereTheirPageBegins(t *testing.T) {
 					return !strings.Contains(step, " events")
 				})
 				plan = slices.DeleteFunc(plan, func(step string) bool { return !strings.Contains(step, "B-TREE") })
+				if strings.Contains(text, "OFFSET") { // that needs no lower bound
+					want = strings.ReplaceAll(want, "id>? AND ", "")
+				}
 				if !slices.Equal(searches, []string{want}) || len(plan) > 0 {
-					t.Errorf("got the plan %s, want %s", strings.Join(plan, "\n"), want)
+					t.Errorf("got %q, %q, want only %s", searches, plan, want)
 				}
 			}
 		}
