@@ -1,4 +1,4 @@
-// Package adminapi is the API of administration: tenants, applications, API keys, and the list of keys. Requests and
+// Package adminapi is the API of administration: tenants, applications, API keys, the list of keys, and the audit trail. Requests and
 // responses are described in openapi.yaml, which the API serves; a test compares the two in both directions.
 //
 // An object in a request or a response is its document of package manifest, so that a client can read it, change it and
@@ -25,6 +25,7 @@ type API struct {
 	Applications *admin.Applications
 	APIKeys      *admin.APIKeys
 	Keys         *admin.Keys
+	Audit        *admin.Audit
 	// URL is where clients reach the API, and TenantID the only tenant, or empty, for the examples in openapi.yaml.
 	URL, TenantID string
 }
@@ -39,6 +40,6 @@ func (a *API) Dialect() (web.Dialect, error) {
 	return web.Dialect{
 		Render: web.RenderEnvelope, Document: document, BackendOnly: true,
 		Statuses: []web.ErrorStatus{{Err: domain.ErrStale, Status: http.StatusPreconditionFailed}},
-		Routes:   slices.Concat(a.tenants(), a.applications(), a.apiKeys(), a.keys()),
+		Routes:   slices.Concat(a.tenants(), a.applications(), a.apiKeys(), a.keys(), a.audit()),
 	}, nil
 }

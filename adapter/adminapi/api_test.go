@@ -41,7 +41,9 @@ var everything = domain.Permissions{
 }
 
 // reading is the permission to read what this API has.
-var reading = domain.Permissions{"/tenant": {"GET"}, "/application": {"GET"}, "/api-key": {"GET"}, "/key": {"GET"}}
+var reading = domain.Permissions{
+	"/tenant": {"GET"}, "/application": {"GET"}, "/api-key": {"GET"}, "/key": {"GET"}, "/audit": {"GET"},
+}
 
 var standardKeys = map[string]domain.APIKey{
 	"root":        {Permissions: everything},
@@ -158,8 +160,8 @@ func newService(t testing.TB) *service {
 		APIKeys: &admin.APIKeys{
 			APIKeys: s.store, Tenants: s.store, Keys: keys, Clock: clock, Random: rand.Reader,
 		},
-		Keys: &admin.Keys{Keys: s.store},
-		URL:  "http://127.0.0.1:3000", TenantID: "default",
+		Keys: &admin.Keys{Keys: s.store}, Audit: &admin.Audit{Events: s.store},
+		URL: "http://127.0.0.1:3000", TenantID: "default",
 	}
 	s.mount(t)
 	return s

@@ -95,6 +95,11 @@ func (r resource[T]) handleList(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	return r.sendPage(c, q, url.Values{})
+}
+
+// sendPage responds with a page. query is the rest of the query, which the next page has too.
+func (r resource[T]) sendPage(c echo.Context, q listQuery, query url.Values) error {
 	if err := noBody(c); err != nil {
 		return err
 	}
@@ -128,7 +133,8 @@ func (r resource[T]) handleList(c echo.Context) error {
 		}
 	}
 	if next != "" { // relative to the request, so that a path prefix that a proxy removes stays
-		query := url.Values{"limit": {strconv.Itoa(limit)}, "cursor": {r.newCursor(next, caller.TenantID)}}
+		query.Set("limit", strconv.Itoa(limit))
+		query.Set("cursor", r.newCursor(next, caller.TenantID))
 		c.Response().Header().Set("Link", fmt.Sprintf(`<?%s>; rel="next"`, query.Encode()))
 	}
 	return web.DoneRows(c, "The list was read.", rows)

@@ -98,7 +98,7 @@ func (s *service) tokens(
 	return api.Dialect()
 }
 
-// administration is the API of tenants, applications, API keys and keys.
+// administration is the API of tenants, applications, API keys, keys and the audit trail.
 func (s *service) administration(ctx context.Context, publicURL string) (web.Dialect, error) {
 	tenantID, _, err := s.examples(ctx)
 	if err != nil {
@@ -114,8 +114,8 @@ func (s *service) administration(ctx context.Context, publicURL string) (web.Dia
 		APIKeys: &admin.APIKeys{
 			APIKeys: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,
 		},
-		Keys: &admin.Keys{Keys: s.store},
-		URL:  publicURL, TenantID: tenantID,
+		Keys: &admin.Keys{Keys: s.store}, Audit: &admin.Audit{Events: s.store},
+		URL: publicURL, TenantID: tenantID,
 	}
 	return api.Dialect()
 }
