@@ -1,6 +1,8 @@
 package domain
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,6 +30,7 @@ const (
 	APIKeyCreated EventKind = "apiKey.created"
 	APIKeyUpdated EventKind = "apiKey.updated"
 	APIKeyDeleted EventKind = "apiKey.deleted"
+	APIKeyRefused EventKind = "apiKey.refused" // a known one, for a permission or a tenant
 
 	KeyAdded EventKind = "key.added"
 
@@ -45,8 +48,8 @@ const (
 // EventKinds lists all kinds of events.
 var EventKinds = []EventKind{
 	TenantCreated, TenantUpdated, TenantDeleted, ApplicationCreated, ApplicationUpdated, ApplicationDeleted,
-	APIKeyCreated, APIKeyUpdated, APIKeyDeleted, KeyAdded, TokenRevoked, ManyTokensRevoked, TokenChanged, TokenReplayed,
-	TokenRecovered, TokenRestored, TokenLimited, PurgePass,
+	APIKeyCreated, APIKeyUpdated, APIKeyDeleted, APIKeyRefused, KeyAdded, TokenRevoked, ManyTokensRevoked, TokenChanged,
+	TokenReplayed, TokenRecovered, TokenRestored, TokenLimited, PurgePass,
 }
 
 // ActorKind is the kind of an actor.
@@ -250,6 +253,34 @@ func (k SealedKey) name() string {
 		return k.ID
 	}
 	return fmt.Sprintf("%s/%d", k.Kind, k.Number)
+}
+
+// Refusal is the reason why a known API key was refused.
+type Refusal string
+
+const (
+	RefusedPermission Refusal = "permission" // it does not allow the action
+	RefusedTenant     Refusal = "tenant"     // it is for another tenant, or the tenant is unknown
+)
+
+// RefusalEvent returns the event of the API key, which was refused for that reason when a request from the address asked
+// for the action. The event's id and instant are those of the key and of the minute: every process makes the same ones,
+// so a store has one of them. The instant of the refusal itself is in After.
+func RefusalEvent(k APIKey, why Refusal, action Action, tenantID, address, requestID string, now time.Time) Event {
+	minute := now.Truncate(time.Minute)
+	sum := sha256.Sum256(append([]byte("apiKey.refused "), k.ID[:]...))
+	id, err := NewID(minute, bytes.NewReader(sum[:]))
+	if err != nil {
+		panic(err) // the sum is long enough
+	}
+	after := map[string]any{"reason": why, "action": action, "instant": now.UnixMilli()}
+	if IsTenantID(tenantID) { // it is the sender's text
+		after["tenantId"] = tenantID
+	}
+	return Event{
+		ID: id, At: minute, Kind: APIKeyRefused, TenantID: k.TenantID, ObjectID: k.ID.String(), After: EventObject(after),
+		Origin: Origin{Actor{ActorAPIKey, k.ID.String(), k.Name, address}, requestID},
+	}
 }
 
 // About returns e as an event about the objects of a scope.

@@ -18,6 +18,8 @@ type Authenticate struct {
 	Tenants port.Tenants
 	Keys    *Keys
 	Clock   Clock
+	// Refusals records refused API keys; nil for none.
+	Refusals *Refusals
 	// Operator, if set, is the name of the operator whose process opened the store and sends all requests itself. Each
 	// request is then the operator's, whatever its credential, and may do every action. A service leaves it empty.
 	Operator string
@@ -27,6 +29,9 @@ type Authenticate struct {
 type Credential struct {
 	APIKey      domain.Secret // or any other text that was sent in its place
 	AccessToken domain.Secret // of an owner
+
+	// Address and RequestID describe the request in the event of a refused API key.
+	Address, RequestID string
 }
 
 // Caller is the authenticated sender of a request: an API key, the owner of one session, or the operator of the store.
@@ -55,10 +60,12 @@ func (a *Authenticate) Do(ctx context.Context, cred Credential, action domain.Ac
 		caller, err = a.apiKey(ctx, cred.APIKey, action)
 	}
 	if err != nil {
+		a.refused(err, caller, domain.RefusedPermission, cred, action, tenantID)
 		return caller, err
 	}
 	if tenantID != "" {
 		if err := a.serves(ctx, caller, tenantID); err != nil {
+			a.refused(err, caller, domain.RefusedTenant, cred, action, tenantID)
 			return caller, err
 		}
 	}
@@ -71,6 +78,17 @@ func (a *Authenticate) Do(ctx context.Context, cred Credential, action domain.Ac
 		caller.TenantID = caller.Key.TenantID
 	}
 	return caller, nil
+}
+
+// refused records that the API key of the caller was refused. An expired or unknown key has no caller.
+func (a *Authenticate) refused(
+	err error, c Caller, why domain.Refusal, cred Credential, action domain.Action, tenantID string,
+) {
+	if c.Key.ID.IsZero() || !errors.Is(err, domain.ErrUnauthorized) {
+		return
+	}
+	e := domain.RefusalEvent(c.Key, why, action, tenantID, cred.Address, cred.RequestID, a.Clock.now())
+	a.Refusals.Add(e, c.Key.ID)
 }
 
 // apiKey returns the API key if it may do the action. If the key is known and has not expired, the caller is returned

@@ -38,6 +38,7 @@ func (s *service) workers(c config.Config, log io.Writer) []worker {
 		// A stream needs both until it ends: a view is as new as the last beat.
 		{name: "revocation reader", forRequests: true, run: s.feed.RunReader},
 		{name: "revocation stamper", forRequests: true, run: s.feed.RunStamper},
+		{name: "refused API keys", forRequests: true, run: s.refused.Run},
 	}
 	if c.PurgeInterval > 0 {
 		workers = append(workers, worker{name: "purge", run: func(ctx context.Context) error {

@@ -34,6 +34,7 @@ func (s *service) newHandler(
 	options := web.Options{
 		Authenticate: &usecase.Authenticate{
 			APIKeys: s.store, Tokens: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock,
+			Refusals: s.refused,
 		},
 		Log: s.log, Pages: web.Pages{PublicURL: publicURL, Origins: origins}, TrustedProxies: c.TrustedProxies,
 		Guard: guard, Observe: func(r web.Response) { s.metrics.Observe(metrics.Response(r)) },

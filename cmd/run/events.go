@@ -13,6 +13,7 @@ const (
 	eventPurgePass        = "purge.pass"
 	eventPurgeFailed      = "purge.failed"
 	eventWorkerFailed     = "background.failed"
+	eventRefusalLost      = "audit.refusal_lost"
 	eventFeedFailed       = "feed.failed"
 	eventFeedRecovered    = "feed.recovered"
 	eventFeedRepaired     = "feed.repaired"

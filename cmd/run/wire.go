@@ -30,6 +30,7 @@ type service struct {
 	signer  port.Signer
 	keys    *usecase.Keys
 	feed    *usecase.Feed
+	refused *usecase.Refusals
 	metrics *metrics.Metrics
 	log     *slog.Logger
 	clock   usecase.Clock
@@ -94,6 +95,9 @@ func (s *service) openStore(ctx context.Context, c config.Config) error {
 	}
 	s.store = s.metrics.Store(store.Store)
 	s.feed = s.newFeed()
+	s.refused = usecase.NewRefusals(s.store, func(err error) {
+		s.log.Warn("the audit trail lacks an event", "event", eventRefusalLost, "error", err)
+	})
 	return nil
 }
 
