@@ -362,7 +362,7 @@ func stateOf(t *testing.T, d database, issues []issued, now time.Time) audited {
 			set("application "+a.TenantID+"/"+a.ID, a.Fields())
 		}
 	}
-	keys, _, err := s.APIKeys(ctx, domain.ID{}, 100)
+	keys, _, err := s.APIKeys(ctx, "", domain.ID{}, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
