@@ -48,6 +48,13 @@ type Config struct {
 	MasterKey         domain.Secret
 	MasterKeyPrevious domain.Secret
 
+	// Server is the URL of the service that a command of administration sends requests to, with no trailing slash. If it
+	// is empty, the command opens the database. APIKey authenticates those requests. Tenant is the one that they are
+	// about. Each may be zero.
+	Server string
+	APIKey domain.Secret
+	Tenant string
+
 	// KickstartFile is empty if there is none.
 	KickstartFile string
 

@@ -27,6 +27,7 @@ import (
 var (
 	masterKey   = base64.StdEncoding.EncodeToString([]byte("an example of 32 bytes of a key."))
 	previousKey = base64.RawURLEncoding.EncodeToString([]byte("\xff\xfe another 32 bytes, used before"))
+	apiKey      = "ak_0123456789abcdefghijklmn"
 )
 
 // schemes are those of the stores that come with refreshd.
@@ -115,6 +116,9 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 			MaxConnections: 40, WriteCombining: false},
 		MasterKey:         domain.NewSecret(masterKey),
 		MasterKeyPrevious: domain.NewSecret(previousKey),
+		Server:            "https://auth.example.com",
+		APIKey:            domain.NewSecret(apiKey),
+		Tenant:            "acme",
 		KickstartFile:     "kickstart.yaml",
 		PublicURL:         "https://auth.example.com/tokens",
 		CORSOrigins:       []string{"https://app.example.com", "http://localhost:5173"},
@@ -147,6 +151,9 @@ database_max_connections: 40
 database_write_combining: false
 master_key: `+masterKey+`
 master_key_previous: `+previousKey+`
+server: https://auth.example.com
+api_key: `+apiKey+`
+tenant: acme
 kickstart_file: kickstart.yaml
 public_url: https://auth.example.com/tokens
 cors_origins:
@@ -166,7 +173,9 @@ log_level: warn
 shutdown_delay: 5s
 shutdown_timeout: 90s
 `)
-	keys := []string{"REFRESHD_MASTER_KEY=" + masterKey, "REFRESHD_MASTER_KEY_PREVIOUS=" + previousKey}
+	keys := []string{
+		"REFRESHD_MASTER_KEY=" + masterKey, "REFRESHD_MASTER_KEY_PREVIOUS=" + previousKey, "REFRESHD_API_KEY=" + apiKey,
+	}
 	const database = "REFRESHD_DATABASE_URL=postgres://u:pw@db:5432/tokens?sslmode=require"
 	tests := map[string]struct{ args, environ []string }{
 		"file named by a flag":          {args: []string{"--config", path}},
@@ -176,6 +185,7 @@ shutdown_timeout: 90s
 		"environment": {environ: append([]string{
 			"HOME=/", "REFRESHD_LISTEN=0.0.0.0:8080", "REFRESHD_ADMIN_LISTEN=[::1]:8081", "REFRESHD_PPROF=true",
 			database, "REFRESHD_DATABASE_MAX_CONNECTIONS=40", "REFRESHD_DATABASE_WRITE_COMBINING=false",
+			"REFRESHD_SERVER=https://auth.example.com", "REFRESHD_TENANT=acme",
 			"REFRESHD_KICKSTART_FILE=kickstart.yaml", "REFRESHD_PUBLIC_URL=https://auth.example.com/tokens",
 			"REFRESHD_CORS_ORIGINS=https://app.example.com, http://localhost:5173",
 			"REFRESHD_TRUSTED_PROXIES=10.0.0.0/8,::ffff:192.0.2.7,2001:db8::/32",
@@ -189,6 +199,7 @@ shutdown_timeout: 90s
 		"flags": {args: []string{
 			"--listen=0.0.0.0:8080", "--admin-listen", "[::1]:8081", "--pprof=true",
 			"--database-max-connections=40", "--database-write-combining=false",
+			"--server=https://auth.example.com", "--tenant=acme",
 			"--kickstart-file=kickstart.yaml", "--public-url=https://auth.example.com/tokens",
 			"--cors-origins=https://app.example.com,http://localhost:5173",
 			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",
@@ -337,7 +348,9 @@ var someValues = map[string]string{
 	"REFRESHD_DATABASE_WRITE_COMBINING": "false", "REFRESHD_MASTER_KEY": masterKey, "REFRESHD_MASTER_KEY_FILE": "",
 	"REFRESHD_MASTER_KEY_PREVIOUS": previousKey, "REFRESHD_MASTER_KEY_PREVIOUS_FILE": "",
 	"REFRESHD_KICKSTART_FILE": "some.yaml",
-	"REFRESHD_PUBLIC_URL":     "https://auth.example.com", "REFRESHD_CORS_ORIGINS": "https://app.example.com",
+	"REFRESHD_SERVER":         "https://auth.example.com", "REFRESHD_API_KEY": apiKey, "REFRESHD_API_KEY_FILE": "",
+	"REFRESHD_TENANT":     "acme",
+	"REFRESHD_PUBLIC_URL": "https://auth.example.com", "REFRESHD_CORS_ORIGINS": "https://app.example.com",
 	"REFRESHD_TRUSTED_PROXIES": "10.0.0.0/8", "REFRESHD_RATE_LIMIT_ADDRESS": "7", "REFRESHD_RATE_LIMIT_API_KEY": "8",
 	"REFRESHD_RATE_LIMIT_REFRESH_TOKEN": "9", "REFRESHD_FEED_STREAMS": "10",
 	"REFRESHD_PURGE_INTERVAL": "10m", "REFRESHD_PURGE_AFTER": "48h", "REFRESHD_AUDIT_RETENTION": "1h",
@@ -355,7 +368,7 @@ func TestOneLineBreakAtTheEndOfAnyValueIsRemoved(t *testing.T) {
 		if text == "" {
 			text = writeFile(t, map[string]string{
 				"REFRESHD_DATABASE_URL_FILE": "sqlite:some.db", "REFRESHD_MASTER_KEY_FILE": masterKey,
-				"REFRESHD_MASTER_KEY_PREVIOUS_FILE": previousKey,
+				"REFRESHD_MASTER_KEY_PREVIOUS_FILE": previousKey, "REFRESHD_API_KEY_FILE": apiKey,
 			}[k.Env])
 		}
 		want := load(t, nil, []string{k.Env + "=" + text})
@@ -516,6 +529,9 @@ func TestBadValuesAreRefused(t *testing.T) {
 			strings.Repeat("A", 42) + "B",
 		},
 		"MASTER_KEY_PREVIOUS": {"short"},
+		"SERVER":              {"auth.example.com", "ftp://h", "https://h/", "https://h?x=1", "https://u:p@h", "https://a b"},
+		"API_KEY":             {"ak_", "ak_short", "0123456789abcdefghijklmnop", "ak_0123456789abcdefghijkl.n"},
+		"TENANT":              {"a b", "a/b", "é"},
 		"PUBLIC_URL": {
 			"auth.example.com", "/x", "ftp://h", "https://", "https:///x", "https://h/", "https://h/x/", "https://h?",
 			"https://h?x=1", "https://h#", "https://h#x", "https://u@h", "https://h:", "https://h:x",
@@ -758,7 +774,7 @@ func TestNoProblemRepeatsAValue(t *testing.T) {
 
 func TestSecretsAreNeverShown(t *testing.T) {
 	c := load(t, nil, []string{
-		"REFRESHD_MASTER_KEY=" + masterKey, "REFRESHD_MASTER_KEY_PREVIOUS=" + previousKey,
+		"REFRESHD_MASTER_KEY=" + masterKey, "REFRESHD_MASTER_KEY_PREVIOUS=" + previousKey, "REFRESHD_API_KEY=" + apiKey,
 		"REFRESHD_DATABASE_URL=postgres://alice:hunter2@db/tokens?sslpassword=swordfish",
 	})
 	shown := map[string]string{"Redacted": c.Database.Redacted}
@@ -778,7 +794,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	shown["slog text"], shown["slog json"] = text.String(), lines.String()
 
 	for how, got := range shown {
-		for _, secret := range []string{masterKey, previousKey, "hunter2", "swordfish"} {
+		for _, secret := range []string{masterKey, previousKey, apiKey, "hunter2", "swordfish"} {
 			if strings.Contains(got, secret) || strings.Contains(got, fmt.Sprintf("%x", secret)) {
 				t.Errorf("%s shows %s: %s", how, secret, got)
 			}

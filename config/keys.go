@@ -1,8 +1,11 @@
 package config
 
 import (
+	"errors"
 	"slices"
 	"strings"
+
+	"github.com/refreshd/refreshd/domain"
 )
 
 const envPrefix = "REFRESHD_"
@@ -40,12 +43,16 @@ type setting struct {
 	show func(c *draft) string
 }
 
-// Which commands use a setting: those that read settings, those that open the store, and those that open its keys.
+// Which commands use a setting: those that read settings, those that open the store, those that open its keys, and
+// those of administration, which open the store unless they send requests to a service. Each of the last has commands
+// below it, which use the same settings.
 var (
-	readers = []string{"serve", "migrate", "apply", "diff", "export", "purge", "health"}
-	openers = []string{"serve", "migrate", "apply", "diff", "export", "purge"}
-	keepers = []string{"serve", "apply", "diff", "export"}
+	readers = append([]string{"serve", "migrate", "apply", "diff", "export", "purge", "health"}, administrators...)
+	openers = append([]string{"serve", "migrate", "apply", "diff", "export", "purge"}, administrators...)
+	keepers = append([]string{"serve", "apply", "diff", "export"}, administrators...)
 	server  = []string{"serve"}
+
+	administrators = []string{"token", "tenant", "application", "apikey", "key", "audit"}
 )
 
 // draft is a configuration while it is read, with the schemes that its database is checked against.
@@ -131,6 +138,40 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
+		name: "server", takenBy: administrators, form: "URL",
+		help: "the URL of a running service that commands of administration send requests to, with an API key; without " +
+			"it they open the database",
+		parse: func(c *draft, text string) error {
+			if text == "" {
+				return nil
+			}
+			c.Server = text
+			return checkPublicURL(text)
+		},
+	},
+	{
+		name: "api_key", takenBy: administrators, form: "KEY", unflagged: true, secret: true,
+		help: "the API key of requests to the service that --server names",
+		parse: func(c *draft, text string) error {
+			if text != "" && !domain.IsAPIKey(text) {
+				return errors.New("is not an API key: ak_ and at least 24 more of A-Z, a-z, 0-9, _ and -")
+			}
+			c.APIKey = domain.NewSecret(text)
+			return nil
+		},
+	},
+	{
+		name: "tenant", takenBy: administrators, form: "ID",
+		help: "the tenant that a command of administration is about",
+		parse: func(c *draft, text string) error {
+			if text != "" && !domain.IsTenantID(text) {
+				return errors.New("is not the id of a tenant")
+			}
+			c.Tenant = text
+			return nil
+		},
+	},
+	{
 		name: "kickstart_file", takenBy: []string{"serve", "apply", "diff"}, form: "FILE",
 		help: "a file with tenants, applications and API keys to create or update; serve applies it at each start",
 		parse: func(c *draft, text string) error {
@@ -139,7 +180,7 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
-		name: "public_url", takenBy: server, form: "URL",
+		name: "public_url", takenBy: append([]string{"serve"}, administrators...), form: "URL",
 		help: "the URL at which clients reach the API; links begin with it, and by default issuers; required with " +
 			"PostgreSQL, otherwise by default http:// and the listen address",
 		parse: func(c *draft, text string) error {

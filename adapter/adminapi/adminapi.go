@@ -37,9 +37,17 @@ func (a *API) Dialect() (web.Dialect, error) {
 	if err != nil {
 		return web.Dialect{}, fmt.Errorf("adminapi: %w", err)
 	}
+	d := a.Undocumented()
+	d.Document = document
+	return d, nil
+}
+
+// Undocumented returns the endpoints without their documentation, for requests of this process itself: to make the page
+// takes longer than most requests.
+func (a *API) Undocumented() web.Dialect {
 	return web.Dialect{
-		Render: web.RenderEnvelope, Document: document, BackendOnly: true,
+		Render: web.RenderEnvelope, BackendOnly: true,
 		Statuses: []web.ErrorStatus{{Err: domain.ErrStale, Status: http.StatusPreconditionFailed}},
 		Routes:   slices.Concat(a.tenants(), a.applications(), a.apiKeys(), a.keys(), a.audit()),
-	}, nil
+	}
 }

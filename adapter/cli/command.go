@@ -22,6 +22,7 @@ type Program struct {
 	Version        string
 	Environ        []string // as [os.Environ]
 	Schemes        []config.Scheme
+	Stdin          io.Reader // nil for none
 	Stdout, Stderr io.Writer
 
 	Serve   func(context.Context, config.Config) error
@@ -35,6 +36,9 @@ type Program struct {
 	Diff   func(context.Context, config.Config, ApplyOptions) (bool, error)
 	Export func(context.Context, config.Config, ExportOptions) error
 	Purge  func(context.Context, config.Config) error
+	// Operate opens the store, and returns a transport to the HTTP APIs of this program over it, whose caller is the
+	// operator. Nothing listens. If it is readOnly nothing is written.
+	Operate func(ctx context.Context, c config.Config, readOnly bool) (Transport, error)
 }
 
 // UsageError is an error in a command line. An [*config.Error] is also one if its WrongUsage returns true.
@@ -69,9 +73,10 @@ type line struct {
 
 // The groups of commands.
 const (
-	running   = "running"
-	settingUp = "settingUp"
-	looking   = "looking"
+	running       = "running"
+	settingUp     = "settingUp"
+	administering = "administering"
+	looking       = "looking"
 )
 
 func (l *line) root() *cobra.Command {
@@ -111,11 +116,12 @@ signed access tokens, lists them and revokes them.`,
 	root.AddGroup(
 		&cobra.Group{ID: running, Title: "Run the service:"},
 		&cobra.Group{ID: settingUp, Title: "Set it up:"},
+		&cobra.Group{ID: administering, Title: "Administer it, on the database or with --server on a service:"},
 		&cobra.Group{ID: looking, Title: "Look at it:"},
 	)
 	root.AddCommand(
-		l.serve(), l.health(), l.migrate(), l.apply(), l.diff(), l.export(), l.purge(), l.config(), l.version(),
-		l.completion(), l.man(),
+		l.serve(), l.health(), l.migrate(), l.apply(), l.diff(), l.export(), l.purge(),
+		l.token(), l.tenant(), l.application(), l.apikey(), l.key(), l.audit(), l.config(), l.version(), l.completion(), l.man(),
 	)
 	root.SetHelpCommand(l.help())
 	root.InitDefaultHelpCmd()
@@ -148,7 +154,7 @@ func eachCommand(c *cobra.Command, f func(*cobra.Command)) {
 // configured completes a command that loads the configuration and then does its work. It takes the flags of the
 // settings that it uses.
 func (l *line) configured(c *cobra.Command, do func(context.Context, config.Config) error) *cobra.Command {
-	addSettings(c)
+	addSettings(c, c.Name())
 	c.Args = noArguments
 	c.RunE = l.work(func(c *cobra.Command, _ []string) error {
 		loaded, err := config.Load(setFlags(c), l.Environ, l.Schemes...)

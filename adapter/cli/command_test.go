@@ -117,8 +117,8 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"migrat --database-url memory:", "unknown command \"migrat\": did you mean `refreshd migrate`?"},
 		{"run", "unknown command \"run\": did you mean `refreshd serve`?"},
 		{"configuration", "unknown command \"configuration\": did you mean `refreshd help configuration`?"},
-		{"frobnicate", "unknown command \"frobnicate\": the commands are serve, health, migrate, apply, diff, export, purge, config, " +
-			"version, completion, help"},
+		{"frobnicate", "unknown command \"frobnicate\": the commands are serve, health, migrate, apply, diff, export, purge, token, " +
+			"tenant, application, apikey, key, audit, config, version, completion, help"},
 		{"config shw", "unknown command \"shw\": did you mean `refreshd config show`?"},
 		{"config list", "unknown command \"list\": the commands are show"},
 		{"--listen :3000", "unknown flag --listen: did you mean `refreshd serve --listen`?"},
@@ -133,7 +133,8 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"serve -help", "unknown flag -help: did you mean --help?"},
 		{"serve -x", "unknown flag -x"},
 		{"serve -test.v", "unknown flag -t"},
-		{"serve -f a.yaml", "unknown flag -f: it is a flag of `refreshd apply`, `refreshd diff`"},
+		{"serve -f a.yaml", "unknown flag -f: it is a flag of `refreshd apply`, `refreshd diff`, " +
+			"`refreshd tenant create` and others"},
 		{"apply -file a.yaml", "unknown flag -file: did you mean --file?"},
 		{"migrate --cors-origins=x", "unknown flag --cors-origins: it is a flag of `refreshd serve`, `refreshd config show`"},
 		{"health --sttus", "unknown flag --sttus: did you mean --status, a flag of `refreshd migrate`?"},
@@ -166,10 +167,12 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"completion bash zsh", "name one shell: bash, zsh or fish"},
 		{"help srve", "there is no help about \"srve\": did you mean `refreshd help serve`?"},
 		{"help kikstart", "there is no help about \"kikstart\": did you mean `refreshd help kickstart`?"},
-		{"help serve x", "there is no help about that: name a command, or one of configuration, kickstart, permissions"},
+		{"help serve x", "there is no help about that: name a command, or one of configuration, exit-status, " +
+			"kickstart, permissions"},
 		{"help config shw", "there is no help about \"shw\": did you mean `refreshd help config show`?"},
 		{"help config kikstart",
-			"there is no help about that: name a command, or one of configuration, kickstart, permissions"},
+			"there is no help about that: name a command, or one of configuration, exit-status, " +
+				"kickstart, permissions"},
 		{"man", "name one directory"},
 		{"serve --listen=x", "config: 1 problem"},
 	} {

@@ -46,7 +46,7 @@ It takes the flags of every command.`,
 		Args: noArguments,
 	}
 	c.Flags().VarP(&format, "output", "o", "how to write them: "+strings.Join(formats, ", "))
-	addSettings(c)
+	addSettings(c, "config")
 	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	write := map[string]func(io.Writer, []config.Value) error{
 		"table": writeTable, "json": writeJSON, "yaml": writeYAML,

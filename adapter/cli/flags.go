@@ -81,6 +81,8 @@ func (l *line) flagError(c *cobra.Command, err error) error {
 		return wrong(c, "--%s has no value: write --%[1]s=value", missing.GetFlag().Name)
 	case errors.As(err, &invalid) && errors.Is(err, errNoValue):
 		return wrong(c, "--%s has no value: write --%[1]s=value", invalid.GetFlag().Name)
+	case errors.As(err, &invalid) && errors.Is(err, errNoField):
+		return wrong(c, "--%s is not NAME=VALUE", invalid.GetFlag().Name)
 	case errors.As(err, &invalid):
 		return wrong(c, "--%s cannot have that value: write --%[1]s, or --%[1]s=false", invalid.GetFlag().Name)
 	case errors.As(err, &syntax):
@@ -157,7 +159,14 @@ func takenBy(c *cobra.Command, commands []string, flag string) string {
 	return "it is a flag of " + quoted(commands)
 }
 
-func quoted(commands []string) string { return "`" + strings.Join(commands, "`, `") + "`" }
+// quoted lists commands, of many the first ones.
+func quoted(commands []string) string {
+	others := ""
+	if len(commands) > 4 {
+		commands, others = commands[:3], " and others"
+	}
+	return "`" + strings.Join(commands, "`, `") + "`" + others
+}
 
 // takers returns the commands that take the flag. lookup finds it by its long name or by its letter.
 func takers(

@@ -126,7 +126,7 @@ func writeUnflagged(out io.Writer, c *cobra.Command) {
 	if c.Flags().Lookup("config") == nil {
 		return
 	}
-	unflagged := slices.DeleteFunc(keysOf(c), func(k config.Key) bool { return k.Flag != "" })
+	unflagged := slices.DeleteFunc(keysOf(topOf(c)), func(k config.Key) bool { return k.Flag != "" })
 	if len(unflagged) > 0 {
 		fmt.Fprintln(out, "\nWithout a flag, because process lists show arguments:")
 		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

@@ -24,10 +24,17 @@ var update = flag.Bool("update", false, "write testdata/help")
 
 var (
 	commands = []string{
-		"serve", "health", "migrate", "apply", "diff", "export", "purge", "config", "config show",
-		"version", "completion", "help",
+		"serve", "health", "migrate", "apply", "diff", "export", "purge",
+		"token", "token list", "token show", "token revoke",
+		"tenant", "tenant list", "tenant show", "tenant create", "tenant update", "tenant delete",
+		"application", "application list", "application show", "application create", "application update",
+		"application delete",
+		"apikey", "apikey list", "apikey show", "apikey create", "apikey update", "apikey rotate",
+		"apikey end-previous", "apikey delete",
+		"key", "key list", "key show", "audit",
+		"config", "config show", "version", "completion", "help",
 	}
-	topics = []string{"configuration", "kickstart", "permissions"}
+	topics = []string{"configuration", "exit-status", "kickstart", "permissions"}
 )
 
 func help(t *testing.T, args ...string) string {

@@ -10,17 +10,26 @@ import (
 	"github.com/refreshd/refreshd/config"
 )
 
-// keysOf returns the settings whose flags c takes, with those that have none; `config show` shows all.
-func keysOf(c *cobra.Command) []config.Key {
-	if c.Name() == "show" {
+// keysOf returns the settings whose flags a command takes, with those that have none. name is that of the command, or of
+// the one below the root that it is below; `config show` shows all.
+func keysOf(name string) []config.Key {
+	if name == "config" {
 		return config.Keys()
 	}
-	return slices.DeleteFunc(config.Keys(), func(k config.Key) bool { return !slices.Contains(k.Commands, c.Name()) })
+	return slices.DeleteFunc(config.Keys(), func(k config.Key) bool { return !slices.Contains(k.Commands, name) })
 }
 
-// addSettings gives c the flags of its settings.
-func addSettings(c *cobra.Command) {
-	for _, k := range keysOf(c) {
+// topOf returns the name of c, or of the command below the root that c is below.
+func topOf(c *cobra.Command) string {
+	for c.HasParent() && c.Parent().HasParent() {
+		c = c.Parent()
+	}
+	return c.Name()
+}
+
+// addSettings gives c the flags of the settings of the command with that name: c's own, or of one that will have c.
+func addSettings(c *cobra.Command, name string) {
+	for _, k := range keysOf(name) {
 		if k.Flag == "" {
 			continue
 		}
@@ -30,6 +39,8 @@ func addSettings(c *cobra.Command) {
 		}
 		complete := cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp)
 		switch {
+		case k.Name == "tenant" && name != "config":
+			continue // see line.noun
 		case k.Form == "FILE":
 			continue // files are what a shell completes by itself
 		case k.Choices != nil:

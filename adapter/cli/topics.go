@@ -20,6 +20,7 @@ type topic struct {
 
 var topics = map[string]topic{
 	"configuration": {"Where settings come from, and all of them", configurationText},
+	"exit-status":   {"What the exit status of a command says", exitStatusText},
 	"kickstart":     {"The file that creates tenants, applications and API keys", kickstartText},
 	"permissions":   {"What an API key may do", permissionsText},
 }
@@ -53,7 +54,7 @@ PostgreSQL.
 		if k.Default != "" {
 			out.WriteString(" (default " + k.Default + ")")
 		}
-		fmt.Fprintf(&out, "\n%s    Used by %s.\n", wrap(k.Help, "    "), strings.Join(k.Commands, ", "))
+		fmt.Fprintf(&out, "\n%s%s", wrap(k.Help, "    "), wrap("Used by "+strings.Join(k.Commands, ", ")+".", "    "))
 	}
 	return out.String()
 }
@@ -122,6 +123,23 @@ func valuesOf(f manifest.Field) string {
 		return values + "; required. "
 	}
 	return values + "; default " + f.Default + ". "
+}
+
+func exitStatusText() string {
+	return `A command exits with one of these statuses:
+
+  0  It is done.
+  1  It failed: the database or the service cannot be reached, is overloaded, or had an internal
+     error. To repeat the command is safe.
+  2  The command line is wrong. Nothing was done, and no database was made. A command that needs a
+     confirmation has this status too if it has no terminal to ask on, and no --yes.
+  3  There is no such object: refresh token, tenant, application, API key or key.
+  4  It was refused, and nothing was done: a field is not valid, the object has changed since the
+     version of --if-match, the API key may not do it, or it was not confirmed.
+
+Statuses 3 and 4 are those of the commands of administration: token, tenant, application, apikey,
+key and audit. All other commands exit with 0, 1 or 2.
+`
 }
 
 func permissionsText() string {

@@ -45,8 +45,16 @@ func (a *API) Dialect() (web.Dialect, error) {
 	if err != nil {
 		return web.Dialect{}, fmt.Errorf("httpapi: %w", err)
 	}
+	d := a.Undocumented()
+	d.Document = document
+	return d, nil
+}
+
+// Undocumented returns the endpoints without their documentation, for requests of this process itself: to make the page
+// takes longer than most requests.
+func (a *API) Undocumented() web.Dialect {
 	return web.Dialect{
-		Render: web.RenderEnvelope, Document: document,
+		Render: web.RenderEnvelope,
 		Headers: web.CORSHeaders{
 			Expose: []string{
 				outcomeHeader, echo.HeaderXRequestID, "Link", "X-Total-Count", echo.HeaderRetryAfter,
@@ -82,7 +90,7 @@ func (a *API) Dialect() (web.Dialect, error) {
 			{Method: "GET", Path: "/healthz", Anybody: true, Kind: web.Health, Handle: health},
 			{Method: "GET", Path: "/readyz", Anybody: true, Kind: web.Health, Handle: a.ready},
 		},
-	}, nil
+	}
 }
 
 func health(c echo.Context) error {

@@ -31,14 +31,9 @@ func (s *service) newHandler(
 	guard := web.NewGuard(limits, c.TrustedProxies, s.clock, s.metrics.Refused)
 	s.metrics.InProgress(guard.InProgress, web.Refusals)
 	s.metrics.Count(metrics.Events(httpapi.Counted))
-	options := web.Options{
-		Authenticate: &usecase.Authenticate{
-			APIKeys: s.store, Tokens: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock,
-			Refusals: s.refused,
-		},
-		Log: s.log, Pages: web.Pages{PublicURL: publicURL, Origins: origins}, TrustedProxies: c.TrustedProxies,
-		Guard: guard, Observe: func(r web.Response) { s.metrics.Observe(metrics.Response(r)) },
-	}
+	options := s.options(publicURL)
+	options.Pages.Origins, options.TrustedProxies, options.Guard = origins, c.TrustedProxies, guard
+	options.Observe = func(r web.Response) { s.metrics.Observe(metrics.Response(r)) }
 	dialects, err := s.dialects(ctx, c, publicURL, ready)
 	if err != nil {
 		return nil, err
@@ -51,9 +46,9 @@ func (s *service) dialects(
 	ctx context.Context, c config.Config, publicURL string, ready func(context.Context) error,
 ) (all []web.Dialect, err error) {
 	for _, api := range []func() (web.Dialect, error){
-		func() (web.Dialect, error) { return s.tokens(ctx, c, publicURL, ready) },
+		func() (web.Dialect, error) { return documented(s.tokens(ctx, c, publicURL, ready)) },
 		func() (web.Dialect, error) { return s.revocations(ctx, publicURL) },
-		func() (web.Dialect, error) { return s.administration(ctx, publicURL) },
+		func() (web.Dialect, error) { return documented(s.administration(ctx, publicURL)) },
 	} {
 		d, err := api()
 		if err != nil {
@@ -64,16 +59,34 @@ func (s *service) dialects(
 	return all, nil
 }
 
-// tokens is the JSON API of refresh tokens.
-func (s *service) tokens(
-	ctx context.Context, c config.Config, publicURL string, ready func(context.Context) error,
-) (web.Dialect, error) {
-	tenantID, applicationID, err := s.examples(ctx)
+// documented returns the dialect of an API with its documentation.
+func documented[A interface{ Dialect() (web.Dialect, error) }](api A, err error) (web.Dialect, error) {
 	if err != nil {
 		return web.Dialect{}, err
 	}
+	return api.Dialect()
+}
+
+// options are those of all handlers.
+func (s *service) options(publicURL string) web.Options {
+	return web.Options{
+		Authenticate: &usecase.Authenticate{
+			APIKeys: s.store, Tokens: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock,
+		},
+		Log: s.log, Pages: web.Pages{PublicURL: publicURL},
+	}
+}
+
+// tokens is the JSON API of refresh tokens.
+func (s *service) tokens(
+	ctx context.Context, c config.Config, publicURL string, ready func(context.Context) error,
+) (*httpapi.API, error) {
+	tenantID, applicationID, err := s.examples(ctx)
+	if err != nil {
+		return nil, err
+	}
 	minter := usecase.Minter{Keys: s.keys, Signer: s.signer, PublicURL: publicURL}
-	api := &httpapi.API{
+	return &httpapi.API{
 		Issue: &usecase.Issue{
 			Tokens: s.store, Revocations: s.store, Applications: s.store, Minter: minter, Clock: s.clock, Random: rand.Reader,
 			PurgeAfter: c.PurgeAfter,
@@ -95,17 +108,16 @@ func (s *service) tokens(
 		Ready:     ready,
 		Examples:  httpapi.Examples{URL: publicURL, TenantID: tenantID, ApplicationID: applicationID},
 		Exchanged: func(e usecase.Exchanged) { s.metrics.Exchanged(e.Outcome, e.AddressChanged, e.Why) },
-	}
-	return api.Dialect()
+	}, nil
 }
 
 // administration is the API of tenants, applications, API keys, keys and the audit trail.
-func (s *service) administration(ctx context.Context, publicURL string) (web.Dialect, error) {
+func (s *service) administration(ctx context.Context, publicURL string) (*adminapi.API, error) {
 	tenantID, _, err := s.examples(ctx)
 	if err != nil {
-		return web.Dialect{}, err
+		return nil, err
 	}
-	api := &adminapi.API{
+	return &adminapi.API{
 		Tenants: &admin.Tenants{
 			Tenants: s.store, Applications: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,
 		},
@@ -117,8 +129,7 @@ func (s *service) administration(ctx context.Context, publicURL string) (web.Dia
 		},
 		Keys: &admin.Keys{Keys: s.store}, Audit: &admin.Audit{Events: s.store},
 		URL: publicURL, TenantID: tenantID,
-	}
-	return api.Dialect()
+	}, nil
 }
 
 // examples are for the documents, which are public: the tenant and its first application, if there is only one tenant.

@@ -76,6 +76,8 @@ func (inMemory) refuses(command string) error {
 	case "purge":
 		return errors.New("a store in memory belongs to one process: `refreshd serve` purges it every " +
 			"REFRESHD_PURGE_INTERVAL")
+	case administration:
+		return errors.New("a store in memory belongs to one process: name the service that has it with --server")
 	default:
 		return nil
 	}

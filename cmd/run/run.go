@@ -84,18 +84,24 @@ func Main(o Options) int {
 	return 0
 }
 
-// status is the exit status of a run that failed: 2 if the command line is wrong, otherwise 1, unless the command has
-// statuses of its own.
+// status is the exit status of a run that failed: 2 if the command line is wrong, that of a failure of administration or
+// of a command with statuses of its own, otherwise 1.
 func status(err error) int {
-	var of *cli.StatusError
-	if errors.As(err, &of) {
+	var (
+		of      *cli.StatusError
+		refused *config.Error
+		failure *cli.Failure
+	)
+	switch {
+	case errors.As(err, &of):
 		return of.Status
+	case errors.As(err, &refused) && refused.WrongUsage(), errors.As(err, new(*cli.UsageError)):
+		return cli.StatusUsage
+	case errors.As(err, &failure):
+		return failure.Status
+	default:
+		return cli.StatusFailed
 	}
-	var refused *config.Error
-	if errors.As(err, &refused) && refused.WrongUsage() || errors.As(err, new(*cli.UsageError)) {
-		return 2
-	}
-	return 1
 }
 
 // Options are the inputs of a run. A run has no others, so one process can run the program several times.
@@ -136,13 +142,14 @@ func run(ctx context.Context, o Options) (served bool, err error) {
 		version: o.Version, stores: stores, environ: o.Environ, stdin: o.Stdin, stdout: o.Stdout, stderr: o.Stderr,
 	}
 	err = cli.Program{
-		Version: p.programVersion(), Environ: p.environ, Schemes: p.schemes(), Stdout: p.stdout, Stderr: p.stderr,
+		Version: p.programVersion(), Environ: p.environ, Schemes: p.schemes(),
+		Stdin: p.stdin, Stdout: p.stdout, Stderr: p.stderr,
 		Serve: func(ctx context.Context, c config.Config) error {
 			served = true
 			return p.serve(ctx, c)
 		},
 		Health: p.health, Migrate: p.migrate, MigrateStatus: p.migrateStatus, Apply: p.apply, Diff: p.diff, Export: p.export,
-		Purge: p.purge,
+		Purge: p.purge, Operate: p.operate,
 	}.Run(ctx, o.Args)
 	return served, err
 }

@@ -121,3 +121,33 @@ func TestOnATerminalSIGHUPStopsAndAFullScreenDoesNot(t *testing.T) {
 		t.Errorf("the screen shows %q, %v: the service wrote elsewhere", b[:n], err)
 	}
 }
+
+// A wide revocation asks on a terminal for the id of what it is about. Anything else revokes nothing.
+func TestAWideRevocationIsConfirmedOnATerminal(t *testing.T) {
+	d := newDatabase(t, sqlite).migrated(t)
+	s := start(t, d, settings{kickstart: administered})
+	s.issue(t, "alice", "shop")
+	for _, tt := range []struct {
+		typed  string
+		status int
+		says   string
+	}{
+		{"y\n", 4, "not confirmed: nothing was done"},
+		{"\n", 4, "not confirmed: nothing was done"},
+		{"alice\n", 0, ""},
+	} {
+		terminal, screen := newTerminal(t)
+		with := settings{noKickstart: true, under: func(cmd *exec.Cmd) { cmd.Stdin = terminal }}
+		if _, err := screen.WriteString(tt.typed); err != nil {
+			t.Fatal(err)
+		}
+		got := runVerb(t, d, with, "token", "revoke", "--tenant=acme", "--user=alice")
+		question := "This revokes the refresh tokens of the user alice: 1 active refresh tokens.\nType alice to confirm: "
+		if got.Status != tt.status || !strings.Contains(got.Stderr, question) || !strings.Contains(got.Stderr, tt.says) {
+			t.Errorf("%q: %v, want status %d, and %q", tt.typed, got, tt.status, tt.says)
+		}
+	}
+	if got := runVerb(t, d, settings{noKickstart: true}, "token", "list", "--tenant=acme"); strings.Contains(got.Stdout, "alice") {
+		t.Errorf("after the confirmation there is still %v", got)
+	}
+}
