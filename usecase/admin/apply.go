@@ -480,8 +480,8 @@ func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[
 		return pk, err
 	}
 	key.ID, key.Version = stored.ID, stored.Version
-	// A file from before the key was replaced names the previous one. While that is valid the file is fulfilled. Another
-	// key ends both, because the one that it replaces may have leaked.
+	// A file from before the key was replaced names the previous one. While that is valid the file is fulfilled.
+	// Another key ends both, because the one that it replaces may have leaked.
 	if exists && (key.Hash == stored.Hash || key.Hash == stored.PreviousHash) {
 		key.Hash, key.PreviousHash = stored.Hash, stored.PreviousHash
 	}
