@@ -31,8 +31,8 @@ type APIKeys interface {
 	// APIKeyByHash returns the key that has that hash ([domain.HashAPIKey]) as its hash or its previous one; ErrNotFound
 	// if there is none. The empty text is the hash of none.
 	APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error)
-	// APIKeys returns a page of the keys of that tenant, or for an empty id of all keys, whose id is above after, by id.
-	// limit is at least 1. See [MaxListBytes]. Its cost does not depend on the number of keys of other tenants.
+	// APIKeys returns a page of the keys of that tenant, or for an empty id of all keys, whose id is above after, by
+	// id. limit is at least 1. See [MaxListBytes]. Its cost does not depend on the number of keys of other tenants.
 	APIKeys(
 		ctx context.Context, tenantID string, after domain.ID, limit int,
 	) (page []domain.APIKey, next domain.ID, err error)

@@ -264,8 +264,8 @@ func administration() (all []Permission) {
 			Permission{id, "DELETE", "Delete " + o.one + o.more + "."})
 	}
 	return append(all,
-		Permission{"/key", "GET", "List the keys that sign access tokens, authenticate token strings and so on, without " +
-			"their content."},
+		Permission{"/key", "GET", "List the keys that sign access tokens, authenticate token strings and so on, " +
+			"without their content."},
 		Permission{"/key/:id", "GET", "Retrieve a signing key, without its content."},
 		Permission{"/audit", "GET", "List the events of the audit trail."})
 }

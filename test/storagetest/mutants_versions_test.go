@@ -308,7 +308,8 @@ var versionMutants = []mutant{
 		) (all []domain.APIKey, next domain.ID, err error) {
 			for next = after; len(all) < limit; {
 				var page []domain.APIKey
-				if page, next, err = f.within.APIKeys(ctx, tenantID, next, limit-len(all)); err != nil || next.IsZero() {
+				page, next, err = f.within.APIKeys(ctx, tenantID, next, limit-len(all))
+				if err != nil || next.IsZero() {
 					return append(all, page...), domain.ID{}, err
 				}
 				all = append(all, page...)

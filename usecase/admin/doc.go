@@ -27,8 +27,8 @@ func (by By) sees(tenantID string) bool {
 	return (by.Operator || by.Key != nil && by.Key.Serves(tenantID)) && (by.TenantID == "" || by.TenantID == tenantID)
 }
 
-// tenant returns the tenant that the request is about: the one that it names, or that of a key for one tenant; empty for
-// all.
+// tenant returns the tenant that the request is about: the one that it names, or that of a key for one tenant. It is
+// empty for all.
 func (by By) tenant() string {
 	if by.TenantID == "" && by.Key != nil {
 		return by.Key.TenantID
