@@ -98,7 +98,8 @@ func TestARefusalHasItsStatusAndSaysWhatToDo(t *testing.T) {
 	}{
 		{"not found", 404, nil, "", cli.StatusNotFound, "there is no tenant acme"},
 		{"API key", 401, nil, "", cli.StatusRefused,
-			"the API key was refused: it is unknown, has expired, has no PATCH on /tenant/:id. The log of the service says which"},
+			"the API key was refused: it is unknown, has expired, has no PATCH on /tenant/:id. " +
+				"The log of the service says which"},
 		{"not valid", 400, nil,
 			`{"success":false,"message":"m","errors":{"fieldErrors":{"b":[{"code":"[blank]b","message":"two"}],` +
 				`"a":[{"code":"[blank]a","message":"one\u001b[31m"}]},"generalErrors":[{"code":"x","message":"three"}]}}`,

@@ -27,8 +27,8 @@ service. The API key of --server needs permissions on /application.`,
 has the value of its tenant.`,
 			"  refreshd application show shop --tenant acme\n" +
 				"  refreshd application show shop --tenant acme --output yaml > shop.yaml"}),
-		l.createOf(r, true, texts{`Create an application, from a document, from --set, or from both. Without an ID, in the argument or
-the document, an id is made. An application of that id must not exist in the tenant.
+		l.createOf(r, true, texts{`Create an application, from a document, from --set, or from both. Without an ID, in the
+argument or the document, an id is made. An application of that id must not exist in the tenant.
 
 ` + documentHelp,
 			"  refreshd application create shop --tenant acme --set name=Shop\n" +

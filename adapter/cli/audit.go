@@ -159,7 +159,7 @@ func (f *auditFlags) poll(
 	ctx context.Context, s *session, c *client, r request, write func([]json.RawMessage) error,
 ) error {
 	begin, seen := f.begin, seenEvents{}
-	skip := begin.IsZero() // events of before, which the first polls have too
+	skip := begin.IsZero() // earlier events, which the first polls have too
 	if skip {
 		begin = time.Now().Add(-followOverlap)
 	}

@@ -278,8 +278,8 @@ var nextLink = regexp.MustCompile(`<[^<>?]*\?([^<>]*)>\s*;\s*rel="?next"?`)
 // pageSize is the number of rows that a client asks for.
 const pageSize = 1000
 
-// pages requests the pages of a list, and calls each for each of them, until there are limit rows; 0 for all. It reports
-// whether there are more.
+// pages requests the pages of a list, and calls each for each of them, until there are limit rows; 0 for all. It
+// reports whether there are more.
 func (c *client) pages(
 	ctx context.Context, r request, limit int, each func(rows []json.RawMessage) error,
 ) (more bool, err error) {

@@ -121,7 +121,8 @@ signed access tokens, lists them and revokes them.`,
 	)
 	root.AddCommand(
 		l.serve(), l.health(), l.migrate(), l.apply(), l.diff(), l.export(), l.purge(),
-		l.token(), l.tenant(), l.application(), l.apikey(), l.key(), l.audit(), l.config(), l.version(), l.completion(), l.man(),
+		l.token(), l.tenant(), l.application(), l.apikey(), l.key(), l.audit(), l.config(), l.version(),
+		l.completion(), l.man(),
 	)
 	root.SetHelpCommand(l.help())
 	root.InitDefaultHelpCmd()

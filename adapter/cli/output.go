@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -212,26 +213,18 @@ func plain(n *yaml.Node) {
 type member struct{ name, text string }
 
 // membersOf returns the members of a JSON object, in their order. A list is one member.
-func membersOf(data json.RawMessage) []member {
+func membersOf(data json.RawMessage) (all []member) {
 	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	var all []member
-	var object func(prefix string)
-	object = func(prefix string) {
-		for d.More() {
-			name, err := d.Token()
-			if err != nil {
-				return
-			}
-			var value json.RawMessage
-			if err := d.Decode(&value); err != nil {
-				return
-			}
-			all = append(all, valueOf(prefix+fmt.Sprint(name), value)...)
-		}
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return nil
 	}
-	if start, err := d.Token(); err == nil && start == json.Delim('{') {
-		object("")
+	for d.More() {
+		name, err := d.Token()
+		var value json.RawMessage
+		if errors.Join(err, d.Decode(&value)) != nil {
+			break
+		}
+		all = append(all, valueOf(fmt.Sprint(name), value)...)
 	}
 	return all
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/refreshd/refreshd/config"
 )
 
-// keysOf returns the settings whose flags a command takes, with those that have none. name is that of the command, or of
-// the one below the root that it is below; `config show` shows all.
+// keysOf returns the settings whose flags a command takes, with those that have none. name is that of the command, or
+// of the one below the root that it is below; `config show` shows all.
 func keysOf(name string) []config.Key {
 	if name == "config" {
 		return config.Keys()
