@@ -9,8 +9,8 @@
 // # Decisions
 //
 //   - The commands of administration are clients of the HTTP APIs, over the network or to this program's own handler
-//     over the opened store ([Program].Operate). Calls of the use cases would have been a second code path with checks and
-//     output of its own, and a service is administered by the first one anyway.
+//     over the opened store ([Program].Operate). Calls of the use cases would have been a second code path with checks
+//     and output of its own, and a service is administered by the first one anyway.
 //   - A document of -f is sent unchanged: ${NAME} in it stands for itself. The output of show, edited, is what update
 //     takes, and a name may have a dollar sign.
 //   - Commands are cobra's, with help and messages of this package. cobra's own messages repeat values, and a value may

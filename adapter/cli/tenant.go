@@ -9,8 +9,8 @@ import (
 
 // documentHelp is what the help of each command with a document says.
 const documentHelp = `A value of --set is a number, true, false, null, a list in [] or an object in {} if it reads
-as one in YAML, otherwise a text; 'name="12"' is a text of digits. A name with dots is within objects:
-jwtConfiguration.timeToLiveInSeconds=900. "refreshd help kickstart" lists the fields.`
+as one in YAML, otherwise a text; 'name="12"' is a text of digits. A name with dots is within
+objects: jwtConfiguration.timeToLiveInSeconds=900. "refreshd help kickstart" lists the fields.`
 
 const updateHelp = `With --set it changes these fields and keeps all others; null removes a
 field, which then has its default. With -f it replaces the %[1]s: a field that the document
@@ -49,8 +49,8 @@ of --server needs permissions on /tenant. One that is bound to a tenant sees and
 		l.showOf(r, texts{`Show a tenant: the fields that are set, and in a table its version. Its applications are listed
 by "refreshd application list".`,
 			"  refreshd tenant show acme\n  refreshd tenant show acme --output yaml > acme.yaml"}),
-		l.createOf(r, true, texts{`Create a tenant, from a document, from --set, or from both. Without an ID, in the argument or
-the document, an id is made. A tenant of that id must not exist.
+		l.createOf(r, true, texts{`Create a tenant, from a document, from --set, or from both. Without an ID, in the argument
+or the document, an id is made. A tenant of that id must not exist.
 
 ` + documentHelp, "  refreshd tenant create acme --set name='Acme Ltd'\n  refreshd tenant create -f acme.yaml"}),
 		l.updateOf(r, texts{`Change a tenant. ` + updateText("tenant", "tenant") + documentHelp,
