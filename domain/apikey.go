@@ -153,8 +153,8 @@ func (p Permissions) Permit(a Action) bool {
 	return false
 }
 
-// beyond returns the endpoints of q that allow something which p does not allow, in order. What is compared is what the
-// API asks for: a permission for every method of an endpoint is within one that lists its methods.
+// beyond returns the endpoints of q that allow something which p does not allow, in order. It compares the
+// methods that the API has: a permission for every method of an endpoint is within one that lists its methods.
 func (p Permissions) beyond(q Permissions) (endpoints []string) {
 	for _, endpoint := range slices.Sorted(maps.Keys(q)) {
 		one := Permissions{endpoint: q[endpoint]}

@@ -263,9 +263,9 @@ const (
 	RefusedTenant     Refusal = "tenant"     // it is for another tenant, or the tenant is unknown
 )
 
-// RefusalEvent returns the event of the API key, which was refused for that reason when a request from the address asked
-// for the action. The event's id and instant are those of the key and of the minute: every process makes the same ones,
-// so a store has one of them. The instant of the refusal itself is in After.
+// RefusalEvent returns the event of the API key, which was refused for that reason when a request from the address
+// asked for the action. The event's id and instant are those of the key and of the minute: every process makes the
+// same ones, so a store has one of them. The instant of the refusal itself is in After.
 func RefusalEvent(k APIKey, why Refusal, action Action, tenantID, address, requestID string, now time.Time) Event {
 	minute := now.Truncate(time.Minute)
 	sum := sha256.Sum256(append([]byte("apiKey.refused "), k.ID[:]...))

@@ -39,14 +39,15 @@ func FactFloor(at time.Time, longest time.Duration) Position {
 	return Position(at.Add(-longest - FactRetention).UnixMicro())
 }
 
-// TraceRetention and TraceFloor are FactRetention and FactFloor for the marks of a deleted tenant, and so for its epoch.
-// A tenant that is created again after those are deleted begins at epoch 0, and a mark that anybody still holds would
-// end its new sessions. A feed reads marks that are up to a lifetime and 7 minutes old (at least 22), holds them for as
-// long again, and a resource server that it gives them to holds them for a lifetime and 5 minutes. The rest of the hour
-// is for what is dropped in steps of minutes, and for clocks.
+// TraceRetention and TraceFloor are FactRetention and FactFloor for the marks of a deleted tenant, and so for its
+// epoch. A tenant that is created again after those are deleted begins at epoch 0. A mark that a feed or a resource
+// server still holds would end its new sessions. A feed reads marks that are up to a lifetime and 7 minutes old (at
+// least 22), and holds them for as long again. A resource server that it gives them to holds them for a lifetime and
+// 5 minutes. The rest of the hour is for copies that are dropped in steps of minutes, and for clocks.
 const TraceRetention = time.Hour
 
-// TraceFloor returns the highest position of marks of a deleted tenant that nobody holds any more at an instant.
+// TraceFloor returns the highest position of marks of a deleted tenant that are out of use at an instant: no feed and
+// no resource server holds them any more.
 func TraceFloor(at time.Time, longest time.Duration) Position {
 	return Position(at.Add(-3*longest - TraceRetention).UnixMicro())
 }

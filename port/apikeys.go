@@ -15,8 +15,8 @@ import (
 type APIKeys interface {
 	// SaveAPIKey creates the key if expect is 0, or replaces the key of its id if expect is that key's version, and
 	// returns its new version. It returns ErrStale if its version is not expect, if it exists and expect is 0, or if it
-	// does not exist; ErrDuplicate if another key has its name or one of its hashes; and ErrNotFound if it names a tenant that
-	// does not exist. Nothing is written then. If several of these apply, it may return any.
+	// does not exist; ErrDuplicate if another key has its name or one of its hashes; and ErrNotFound if it names a tenant
+	// that does not exist. Nothing is written then. If several of these apply, it may return any.
 	SaveAPIKey(
 		ctx context.Context, k domain.APIKey, expect domain.Version, e domain.Event,
 	) (domain.Version, error)

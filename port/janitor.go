@@ -45,7 +45,7 @@ type Janitor interface {
 	// After the last refresh token the pass deletes, in steps of at most s.Limit, the marks whose fact is out of use, if
 	// their KeepUntil is at or before s.Before, or if their tenant was deleted at or before it and has no refresh token
 	// stored. Then it deletes each such tenant that has no mark. It begins at epoch 0 if it is created again, so a mark
-	// of a deleted tenant is out of use later, at [domain.TraceFloor]: nobody may hold it then.
+	// of a deleted tenant is out of use later, at [domain.TraceFloor]: no resource server holds it then.
 	//
 	// Then it deletes, in steps of at most s.Limit, the events whose id is below s.EventsBefore.
 	//

@@ -63,7 +63,8 @@ func TestARefusedAPIKeyIsOneEventAMinute(t *testing.T) {
 	auth := func(p *usecase.Refusals, key domain.Secret, action domain.Action, tenant string) {
 		a := *w.authenticate
 		a.Refusals = p
-		_, err := a.Do(t.Context(), usecase.Credential{APIKey: key, Address: "192.0.2.7", RequestID: "request"}, action, tenant)
+		c := usecase.Credential{APIKey: key, Address: "192.0.2.7", RequestID: "request"}
+		_, err := a.Do(t.Context(), c, action, tenant)
 		wantErr(t, err, domain.ErrUnauthorized)
 	}
 	for range 50 {

@@ -1,12 +1,13 @@
-// Package adminapi is the API of administration: tenants, applications, API keys, the list of keys, and the audit trail. Requests and
-// responses are described in openapi.yaml, which the API serves; a test compares the two in both directions.
+// Package adminapi is the API of administration: tenants, applications, API keys, the list of keys, and the audit
+// trail. The API serves openapi.yaml, which describes its requests and responses. A test compares the two in both
+// directions.
 //
 // An object in a request or a response is its document of package manifest, so that a client can read it, change it and
 // send it back. resource.go has what all kinds of objects share; each kind has a file, with its documents and its use
 // case. No handler decides anything about objects: package usecase/admin does.
 //
-// The version of an object is its ETag. A request with If-Match is refused with 412 if the object has another version by
-// now, so two operators cannot overwrite each other's change.
+// The version of an object is its ETag. A request with If-Match is refused with 412 if the object has another version,
+// so two operators cannot overwrite each other's change.
 package adminapi
 
 import (

@@ -37,7 +37,8 @@ func TestAKeyIsShownOnce(t *testing.T) {
 
 	// A key that the request has is not repeated.
 	const given = "ak_given-0123456789-0123456789"
-	created = s.do(t, "POST", "/api-key", `{"name":"given","key":"`+given+`",`+issuing+`}`, key(s.keys["root"])).want(t, 201)
+	document := `{"name":"given","key":"` + given + `",` + issuing + `}`
+	created = s.do(t, "POST", "/api-key", document, key(s.keys["root"])).want(t, 201)
 	if created.member(t, "key") != "" {
 		t.Errorf("got %s", created.Data)
 	}
@@ -134,7 +135,7 @@ func TestAManagerMakesNoKeyWiderThanItself(t *testing.T) {
 	}{
 		"every tenant":     {func(d map[string]any) { delete(d, "tenantId") }, "[forbidden]tenantId"},
 		"another tenant":   {func(d map[string]any) { d["tenantId"] = globex }, "[forbidden]tenantId"},
-		"for ever":         {func(d map[string]any) { delete(d, "expiresAt") }, "[forbidden]expiresAt"},
+		"without end":      {func(d map[string]any) { delete(d, "expiresAt") }, "[forbidden]expiresAt"},
 		"longer":           {func(d map[string]any) { d["expiresAt"] = "2030-02-01T00:00:00Z" }, "[forbidden]expiresAt"},
 		"another endpoint": {permit("/jwt/issue", "POST"), "[forbidden]permissions.endpoints./jwt/issue"},
 		"another method":   {permit("/jwt/refresh", "PATCH"), "[forbidden]permissions.endpoints./jwt/refresh"},

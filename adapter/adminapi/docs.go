@@ -9,8 +9,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// base is where the document is. The endpoints are beside those of the other APIs, under the names that permissions have
-// for them.
+// base is where the document is. The endpoints are beside those of the other APIs, under the names in permissions.
 const base = "/administration"
 
 //go:embed openapi.yaml

@@ -172,7 +172,8 @@ func TestTheDocumentHasTheMembersOfTheManifest(t *testing.T) {
 	doc := loadDocument(t)
 	policy := manifest.PolicyFields()
 	for name, fields := range map[string][]manifest.Field{
-		"Tenant": slices.Concat(manifest.TenantFields(), policy), "TenantDocument": slices.Concat(manifest.TenantFields(), policy),
+		"Tenant":              slices.Concat(manifest.TenantFields(), policy),
+		"TenantDocument":      slices.Concat(manifest.TenantFields(), policy),
 		"TenantChanges":       slices.Concat(manifest.TenantFields(), policy),
 		"Application":         slices.Concat(manifest.ApplicationFields(), policy),
 		"ApplicationDocument": slices.Concat(manifest.ApplicationFields(), policy),
@@ -289,7 +290,8 @@ func TestEveryRouteRefusesAsTheDocumentSays(t *testing.T) {
 		if op.Tags[0] == "Documents" {
 			return
 		}
-		if origin := s.do(t, method, path, "", header("Origin", ourOrigin)).Header; origin.Get("Access-Control-Allow-Origin") != "" {
+		headers := s.do(t, method, path, "", header("Origin", ourOrigin)).Header
+		if headers.Get("Access-Control-Allow-Origin") != "" {
 			t.Error("a page in a browser may read the response")
 		}
 		in := tenant(acme)

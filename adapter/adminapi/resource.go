@@ -259,8 +259,8 @@ func (w writable[T, D]) read(c echo.Context, message string) (D, error) {
 	return document, nil
 }
 
-// location returns the URL of an object, relative to the one of the request as it was sent, so that a path prefix that a
-// proxy removes stays.
+// location returns the URL of an object, relative to the URL that the client requested. So a path prefix that a proxy
+// removes stays.
 func (w writable[T, D]) location(c echo.Context, id string) string {
 	at := "./" + url.PathEscape(id)
 	sent, _, _ := strings.Cut(c.Request().RequestURI, "?")
@@ -368,7 +368,7 @@ func (w writable[T, D]) handleDelete(c echo.Context) error {
 }
 
 // ifMatch returns the condition in If-Match (RFC 9110, section 13.1.1). Without that header, and for *, it is nil: an
-// object that does not exist is 404 in any case. A tag that is no version of ours, and a weak one, match no object.
+// object that does not exist is 404 in any case. A weak tag, and one that is not a version, match no object.
 func ifMatch(c echo.Context) (admin.Expect, error) {
 	sent := strings.Join(c.Request().Header.Values("If-Match"), ",")
 	if len(c.Request().Header.Values("If-Match")) == 0 || strings.TrimSpace(sent) == "*" {

@@ -74,7 +74,8 @@ func TestAnObjectIsAdministered(t *testing.T) {
 		s.do(t, "GET", path, "", k.in, header("If-None-Match", found.tag())).want(t, 304)
 		s.do(t, "GET", path, "", k.in, header("If-None-Match", `W/"0", `+found.tag())).want(t, 304)
 		s.do(t, "GET", path+"/", "", k.in, header("If-None-Match", `"0"`)).want(t, 200)
-		if list := s.do(t, "GET", k.path+"/", "", k.in).want(t, 200); !strings.Contains(string(list.Data), string(found.Data)) {
+		list := s.do(t, "GET", k.path+"/", "", k.in).want(t, 200)
+		if !strings.Contains(string(list.Data), string(found.Data)) {
 			t.Errorf("the list is %s, want %s in it", list.Data, found.Data)
 		}
 

@@ -117,8 +117,8 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"migrat --database-url memory:", "unknown command \"migrat\": did you mean `refreshd migrate`?"},
 		{"run", "unknown command \"run\": did you mean `refreshd serve`?"},
 		{"configuration", "unknown command \"configuration\": did you mean `refreshd help configuration`?"},
-		{"frobnicate", "unknown command \"frobnicate\": the commands are serve, health, migrate, apply, diff, export, purge, token, " +
-			"tenant, application, apikey, key, audit, config, version, completion, help"},
+		{"frobnicate", "unknown command \"frobnicate\": the commands are serve, health, migrate, apply, diff, export, " +
+			"purge, token, tenant, application, apikey, key, audit, config, version, completion, help"},
 		{"config shw", "unknown command \"shw\": did you mean `refreshd config show`?"},
 		{"config list", "unknown command \"list\": the commands are show"},
 		{"--listen :3000", "unknown flag --listen: did you mean `refreshd serve --listen`?"},

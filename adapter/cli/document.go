@@ -47,10 +47,10 @@ func (f *documentFlags) read(s *session) (map[string]any, error) {
 			return nil, failed(StatusFailed, "read the document: %v", err)
 		}
 		d := yaml.NewDecoder(bytes.NewReader(text)) // JSON is YAML
-		if err := d.Decode(&document); err != nil && err != io.EOF {
+		if err := d.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
 			return nil, failed(StatusRefused, "%s: %s", printable(f.file.text), invalidYAML(err))
 		}
-		if err := d.Decode(new(any)); err != io.EOF {
+		if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
 			return nil, failed(StatusRefused, "%s: has more than one document: give one object", printable(f.file.text))
 		}
 	}

@@ -116,8 +116,8 @@ func outOfUse(before string) string {
 		domain.FactRetention.Microseconds(), before)
 }
 
-// markOutOfUse is true if the position of a mark is at or below its domain.FactFloor, or domain.TraceFloor if its tenant
-// is deleted. A mark that has been raised has no position, whatever its feed is.
+// markOutOfUse is true if the position of a mark is at or below its domain.FactFloor, or domain.TraceFloor if its
+// tenant is deleted. A mark that has been raised has no position, whatever its feed is.
 func markOutOfUse(before string) string {
 	return fmt.Sprintf(`epoch = stamped_epoch AND marks.feed + (
   SELECT CASE WHEN t.deleted_at = 0 THEN t.longest_access_ttl + %d ELSE 3 * t.longest_access_ttl + %d END

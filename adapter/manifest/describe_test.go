@@ -99,8 +99,8 @@ func TestPolicyFieldsAreTheDomains(t *testing.T) {
 	}
 }
 
-// The documentation lists exactly the endpoints and methods that a permission can name. Of administration it lists those
-// that a request can have.
+// The documentation lists exactly the endpoints and methods that a permission can name. Of administration it lists
+// those that a request can have.
 func TestPermissionsAreThoseThatAKeyCanHave(t *testing.T) {
 	got := map[string][]string{}
 	for _, p := range manifest.Permissions() {

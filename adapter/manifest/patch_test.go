@@ -68,20 +68,38 @@ func TestAPatchIsAppliedAsRFC7396Says(t *testing.T) {
 		"a map itself": {document: anAPIKey, patch: `{"permissions":{"endpoints":null},"expiresAt":null,"tenantId":null}`,
 			want: `{"id":"x","name":"backend","hasPreviousKey":false}`},
 
-		"an unknown name":               {document: aTenant, patch: `{"nmae":"A"}`, code: "[unknown]nmae"},
-		"an unknown name, with null":    {document: aTenant, patch: `{"nmae":null}`, code: "[unknown]nmae"},
-		"an unknown name, deep":         {document: aTenant, patch: `{"jwtConfiguration":{"x":null}}`, code: "[unknown]jwtConfiguration.x"},
-		"a wrong type":                  {document: aTenant, patch: `{"active":"no"}`, code: "[invalid]active"},
-		"a value in place of an object": {document: aTenant, patch: `{"jwtConfiguration":1}`, code: "[invalid]jwtConfiguration"},
-		"null in a list":                {document: anAPIKey, patch: `{"permissions":{"endpoints":{"*":[null]}}}`, code: "[invalid]permissions.endpoints.*"},
-		"a name twice":                  {document: aTenant, patch: `{"name":"A","name":"B"}`, code: "[repeated]name"},
-		"a name twice, with null":       {document: aTenant, patch: `{"name":"A","name":null}`, code: "[repeated]name"},
-		"an endpoint twice":             {document: anAPIKey, patch: `{"permissions":{"endpoints":{"/key":null,"/key":["GET"]}}}`, code: "[repeated]permissions.endpoints./key"},
-		"the applications of a tenant":  {document: aTenant, patch: `{"applications":[]}`, code: "[unknown]applications"},
-		"no applications of a tenant":   {document: aTenant, patch: `{"applications":null}`, code: "[unknown]applications"},
-		"a list":                        {document: aTenant, patch: `[]`, code: "[invalid]"},
-		"null":                          {document: aTenant, patch: `null`, code: "[invalid]"},
-		"no body":                       {document: aTenant, patch: ` `, code: "[blank]"},
+		"an unknown name":            {document: aTenant, patch: `{"nmae":"A"}`, code: "[unknown]nmae"},
+		"an unknown name, with null": {document: aTenant, patch: `{"nmae":null}`, code: "[unknown]nmae"},
+		"an unknown name, deep": {
+			document: aTenant, patch: `{"jwtConfiguration":{"x":null}}`,
+			code: "[unknown]jwtConfiguration.x",
+		},
+		"a wrong type": {document: aTenant, patch: `{"active":"no"}`, code: "[invalid]active"},
+		"a value in place of an object": {
+			document: aTenant, patch: `{"jwtConfiguration":1}`,
+			code: "[invalid]jwtConfiguration",
+		},
+		"null in a list": {
+			document: anAPIKey, patch: `{"permissions":{"endpoints":{"*":[null]}}}`,
+			code: "[invalid]permissions.endpoints.*",
+		},
+		"a name twice":            {document: aTenant, patch: `{"name":"A","name":"B"}`, code: "[repeated]name"},
+		"a name twice, with null": {document: aTenant, patch: `{"name":"A","name":null}`, code: "[repeated]name"},
+		"an endpoint twice": {
+			document: anAPIKey, patch: `{"permissions":{"endpoints":{"/key":null,"/key":["GET"]}}}`,
+			code: "[repeated]permissions.endpoints./key",
+		},
+		"the applications of a tenant": {
+			document: aTenant, patch: `{"applications":[]}`,
+			code: "[unknown]applications",
+		},
+		"no applications of a tenant": {
+			document: aTenant, patch: `{"applications":null}`,
+			code: "[unknown]applications",
+		},
+		"a list":  {document: aTenant, patch: `[]`, code: "[invalid]"},
+		"null":    {document: aTenant, patch: `null`, code: "[invalid]"},
+		"no body": {document: aTenant, patch: ` `, code: "[blank]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			patch := patched[manifest.BareTenant]

@@ -719,7 +719,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 	})
 }
 
-// Streams that wait at different instants wake together, and none waits longer than a beat or busily.
+// Streams that wait at different instants wake together. No stream waits longer than a beat, and no stream spins.
 func TestStreamsWakeTogether(t *testing.T) {
 	const beat = 500 * time.Millisecond
 	wakes := map[time.Duration]bool{}

@@ -43,8 +43,8 @@ func Body[T any](c echo.Context, media Media) (T, error) {
 	return strict.DecodeJSON[T](LogRecord(c).body, dialectOf(c).Decoder)
 }
 
-// Patch returns the request's body if it is a JSON Merge Patch (RFC 7396), unread. Its errors are those of [Body], except
-// for its content.
+// Patch returns the request's body if it is a JSON Merge Patch (RFC 7396), unread. Its errors are those of [Body],
+// except those about the content.
 func Patch(c echo.Context) ([]byte, error) {
 	if !HasBody(c) {
 		return nil, strict.ErrEmptyBody

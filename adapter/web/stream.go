@@ -157,7 +157,8 @@ func (w *streamWriter) FlushError() error {
 	return w.control.Flush()
 }
 
-// setDeadline sets the deadline of a part once for its write and its flush: to set it takes a fourth of the time of both.
+// setDeadline sets the deadline of a part once for its write and its flush: setting it takes a fourth of the time of
+// both.
 func (w *streamWriter) setDeadline() {
 	if now := time.Now(); now.Sub(w.set) > streamWriteTimeout/50 {
 		w.set = now

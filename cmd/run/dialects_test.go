@@ -18,8 +18,8 @@ import (
 	"github.com/refreshd/refreshd/usecase/admin"
 )
 
-// The tests in this file walk the routes of all dialects, as they are mounted. So a new route cannot be forgotten: it is
-// tested, or the test fails until it says what the route is about.
+// The tests in this file walk the routes of all dialects, as they are mounted. So a new route cannot be forgotten: the
+// test fails until it says what the route is about.
 
 const (
 	walked, foreign = "walked", "foreign" // two tenants
@@ -105,7 +105,8 @@ type issued struct{ RefreshTokenID, Token string }
 
 func (w *walk) issue(t *testing.T, tenant string) (got issued) {
 	t.Helper()
-	w.data(t, w.send("POST", "/jwt/issue", `{"userId":"ada","applicationsId":"app-`+tenant+`"}`, keyFor(tenant), tenant), &got)
+	body := `{"userId":"ada","applicationsId":"app-` + tenant + `"}`
+	w.data(t, w.send("POST", "/jwt/issue", body, keyFor(tenant), tenant), &got)
 	return got
 }
 
@@ -186,7 +187,7 @@ func body(r web.Route) string {
 	}
 }
 
-// public are the routes that anybody may request. A new one has to be added here, so that no route is public by mistake.
+// public are the routes that need no credential. A new one has to be added here, so that no route is public by mistake.
 var public = []string{
 	"GET /.well-known/jwks.json", "GET /healthz", "GET /readyz", "GET /t/:tenantId/.well-known/jwks.json",
 }

@@ -47,7 +47,9 @@ func TestAServiceHasNoOperator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/jwt/refresh", "/jwt/refresh?userId=a", "/jwt/refresh/01981e2c-9a38-7b4d-8a8e-d5a2f1a4c0de"} {
+	for _, path := range []string{
+		"/jwt/refresh", "/jwt/refresh?userId=a", "/jwt/refresh/01981e2c-9a38-7b4d-8a8e-d5a2f1a4c0de",
+	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.Header.Set("X-Stencil-TenantId", "acme")

@@ -84,8 +84,7 @@ func Main(o Options) int {
 	return 0
 }
 
-// status is the exit status of a run that failed: 2 if the command line is wrong, that of a failure of administration or
-// of a command with statuses of its own, otherwise 1.
+// status is the exit status of a run that failed: 2 if the command line is wrong, that of a *cli.Failure, otherwise 1.
 func status(err error) int {
 	var (
 		of      *cli.StatusError

@@ -87,7 +87,8 @@ func TestATenantIsAdministeredOverHTTP(t *testing.T) {
 		}
 		both.Wait()
 		now := s.want(t, operate("GET", "/application/shop", "acme", ""), http.StatusOK)
-		if statuses[200] != 1 || statuses[412] != 1 || now.member(t, "name") == "two" != strings.Contains(now.body, "active") {
+		mixed := now.member(t, "name") == "two" != strings.Contains(now.body, "active")
+		if statuses[200] != 1 || statuses[412] != 1 || mixed {
 			t.Errorf("got %v, and then %s", statuses, now)
 		}
 		s.want(t, onward(operate("PATCH", "/application/shop", "acme", `{"active":false}`), now), http.StatusOK)
@@ -95,7 +96,7 @@ func TestATenantIsAdministeredOverHTTP(t *testing.T) {
 		s.want(t, operate("PATCH", "/application/shop", "acme", `{"active":null}`), http.StatusOK)
 		g = s.exchange(t, g.RefreshToken)
 
-		// A deleted tenant that is made again has nothing of before.
+		// A deleted tenant that is made again has no sessions.
 		tenant := s.want(t, operate("GET", "/tenant/acme", "", ""), http.StatusOK)
 		s.want(t, onward(operate("DELETE", "/tenant/acme", "", ""), tenant), http.StatusOK)
 		s.refused(t, g.RefreshToken, "[revoked]refreshToken")

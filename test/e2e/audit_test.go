@@ -283,7 +283,7 @@ func TestTheAuditTrailTellsTheConfigurationAndWhatWasRevoked(t *testing.T) {
 			}
 		}
 		if dropped < 20 {
-			t.Errorf("%d events were dropped in turn, want those of the scenario", dropped)
+			t.Errorf("%d events were dropped one by one, want those of the scenario", dropped)
 		}
 	})
 }

@@ -139,7 +139,9 @@ func TestTheCommandLineAdministersADatabaseAndAService(t *testing.T) {
 		t.Run(where, func(t *testing.T) {
 			eachDatabase(t, func(t *testing.T, d database) {
 				s := start(t, d, settings{kickstart: administered})
-				ids := strings.NewReplacer("{alice}", s.issue(t, "alice", "shop").RefreshTokenID, "{bob}", s.issue(t, "bob", "shop").RefreshTokenID)
+				ids := strings.NewReplacer(
+					"{alice}", s.issue(t, "alice", "shop").RefreshTokenID, "{bob}", s.issue(t, "bob", "shop").RefreshTokenID,
+				)
 				s.issue(t, "bob", "bulk")
 				s.issue(t, "carol", "bulk")
 				with, on := settings{noKickstart: true}, d

@@ -147,7 +147,8 @@ func TestAWideRevocationIsConfirmedOnATerminal(t *testing.T) {
 			t.Errorf("%q: %v, want status %d, and %q", tt.typed, got, tt.status, tt.says)
 		}
 	}
-	if got := runVerb(t, d, settings{noKickstart: true}, "token", "list", "--tenant=acme"); strings.Contains(got.Stdout, "alice") {
-		t.Errorf("after the confirmation there is still %v", got)
+	left := runVerb(t, d, settings{noKickstart: true}, "token", "list", "--tenant=acme")
+	if strings.Contains(left.Stdout, "alice") {
+		t.Errorf("after the confirmation there is still %v", left)
 	}
 }

@@ -276,7 +276,8 @@ var recording = []clause{
 	}},
 }
 
-// various stores n events of two tenants, two actors, three kinds, two objects and two requests, and returns them by id.
+// various stores n events of two tenants, two actors, three kinds, two objects and two requests. It returns them by
+// id.
 func (e *env) various(n int) (all []domain.Event) {
 	e.Helper()
 	for i := range n {

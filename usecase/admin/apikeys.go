@@ -163,8 +163,8 @@ func (u *APIKeys) change(
 	return k, err
 }
 
-// save stores an API key, which replaces before, or is new if that is nil. The key, if it is not zero, replaces that of
-// before.
+// save stores an API key, which replaces before, or is new if that is nil. The key text, if it is not zero, replaces
+// the one that before has.
 func (u *APIKeys) save(
 	ctx context.Context, by By, e domain.Event, before *domain.APIKey, k domain.APIKey, key domain.Secret,
 ) (domain.APIKey, error) {
@@ -194,8 +194,8 @@ func (u *APIKeys) save(
 	return k, nil
 }
 
-// withKey returns k with another key. The former one becomes the previous one, and a previous one ends. If the key is
-// that of k already, k stays as it is.
+// withKey returns k with another key. The former one becomes the previous one, and a previous one ends. If k has that
+// key already, withKey returns k unchanged.
 func (u *APIKeys) withKey(k domain.APIKey, key domain.Secret) domain.APIKey {
 	if hash := u.Keys.HashAPIKey(key); hash != k.Hash {
 		k.Hash, k.PreviousHash = hash, k.Hash

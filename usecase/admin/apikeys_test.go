@@ -204,8 +204,8 @@ func TestAKeyIsReplacedWithoutAnOutage(t *testing.T) {
 	}
 }
 
-// What is wrong with a key is told by the field.
-func TestWhatIsWrongWithAnAPIKeyIsTold(t *testing.T) {
+// An error about an API key names the field that is wrong.
+func TestAnErrorNamesTheFieldOfAnAPIKey(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	given := domain.NewSecret("ak_given-0123456789-0123456789")

@@ -219,8 +219,8 @@ func TestAChangeWithoutAConditionIsDecidedAgain(t *testing.T) {
 	}
 }
 
-// What is deleted has its sessions revoked in the same step, and what is made again has none of them.
-func TestADeletionRevokesAndWhatIsMadeAgainHasNoSessions(t *testing.T) {
+// A deletion revokes the sessions of the object in the same step. An object that is made again has no sessions.
+func TestADeletionRevokesAndAnObjectMadeAgainHasNoSessions(t *testing.T) {
 	acme := forTenant(operator, "acme")
 	for name, remove := range map[string]func(t *testing.T, w *world) error{
 		"tenant": func(t *testing.T, w *world) error {

@@ -87,8 +87,8 @@ func decodeJSON[T any](in *T, data []byte, o Options, merge bool) error {
 }
 
 // MergeJSON changes in by a JSON Merge Patch (RFC 7396): a member that the patch has is replaced, one that is null is
-// removed, and the others stay. It is as strict as DecodeJSON, except for null: an unknown name is refused even with it.
-// In a map each name is a member; a list is replaced as a whole, and null is refused in it.
+// removed, and the others stay. It is as strict as DecodeJSON, except for null: an unknown name is refused even with
+// null. In a map each name is a member; a list is replaced as a whole, and null is refused in it.
 //
 // It does not write to what in points to, so a shallow copy of in keeps its value. After an error in is undefined.
 func MergeJSON[T any](in *T, patch []byte, o Options) error {
@@ -142,8 +142,8 @@ type Object interface {
 // Members are the names in an object, in the order in which it is written.
 type Members []Member
 
-// Member is a name in an object, and the destination of its value: an Object, a Text, a pointer to a type that a field of
-// a struct may have, or Elsewhere, which refuses it.
+// Member is a name in an object, and the destination of its value: an Object, a Text, a pointer to a type that a field
+// of a struct may have, or Elsewhere, which refuses it.
 type Member struct {
 	Name string
 	Into any

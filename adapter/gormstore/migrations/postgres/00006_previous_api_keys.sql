@@ -1,7 +1,7 @@
 -- +goose Up
 
 -- The hash of the key that was replaced by the present one and is still valid; NULL if there is none. A program that
--- does not know it leaves it as it is. Every request with an API key waits behind a lock on this table, so this step
+-- does not know it does not change it. Every request with an API key waits behind a lock on this table, so this step
 -- gives up before the requests do.
 SET LOCAL lock_timeout = '500ms';
 ALTER TABLE api_keys ADD COLUMN previous_hash BYTEA;
