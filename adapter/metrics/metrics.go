@@ -189,7 +189,8 @@ func snake(word string) string {
 func (m *Metrics) Ready(read func() bool) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "refreshd_ready",
-		Help: "1 if the last readiness probe succeeded, otherwise 0; 0 before the first probe, and while stopping.",
+		Help: "1 if the last readiness probe succeeded, otherwise 0; 0 before the first probe, and while stopping. " +
+			"A scrape begins a probe.",
 	}, func() float64 {
 		if read() {
 			return 1
@@ -238,6 +239,17 @@ func (m *Metrics) Purged(examined, deleted int, complete bool) {
 	if complete {
 		m.lastPass.SetToCurrentTime()
 	}
+}
+
+// PurgeInterval exports how often this process makes a pass of the purge. An alert on the last pass needs it: it
+// differs between services, and with 0 no pass is missing.
+func (m *Metrics) PurgeInterval(every time.Duration) {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "refreshd_purge_interval_seconds",
+		Help: "Interval between purge passes; 0 if this process makes none.",
+	})
+	g.Set(every.Seconds())
+	m.registry.MustRegister(g)
 }
 
 // Pool exports the state of a connection pool, read at each scrape.

@@ -134,8 +134,9 @@ func TestReadinessAndTheLostLinesAreReadAtEachScrape(t *testing.T) {
 	m := metrics.New("v1")
 	ready, lost := false, int64(0)
 	m.Ready(func() bool { return ready })
+	m.PurgeInterval(90 * time.Second)
 	m.LogLinesLost(func() int64 { return lost })
-	wantLines(t, scrape(t, m), "refreshd_ready 0", "refreshd_log_lines_lost_total 0")
+	wantLines(t, scrape(t, m), "refreshd_ready 0", "refreshd_log_lines_lost_total 0", "refreshd_purge_interval_seconds 90")
 	ready, lost = true, 7
 	wantLines(t, scrape(t, m), "refreshd_ready 1", "refreshd_log_lines_lost_total 7")
 }
@@ -167,6 +168,7 @@ func TestNamesAndLabelsAreThoseOfPrometheusGuide(t *testing.T) {
 	m.LogLinesLost(func() int64 { return 0 })
 	m.Feed(func() metrics.Feed { return metrics.Feed{} })
 	m.Ready(func() bool { return true })
+	m.PurgeInterval(time.Hour)
 	m.Observe(metrics.Response{Route: "/jwt/refresh/{id}", Method: "GET", Status: 200})
 	if _, err := m.Store(memstore.New()).HasData(t.Context()); err != nil {
 		t.Fatal(err)

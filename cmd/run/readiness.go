@@ -68,6 +68,16 @@ func (r *readiness) isReady() bool {
 	return r.isUp && r.ctx.Err() == nil
 }
 
+// scraped returns isReady for a scrape of the metrics. It begins a probe if the last result is old, so that the gauge
+// is also right where nothing else requests readiness. It does not wait: a store that does not respond delays no
+// scrape.
+func (r *readiness) scraped() bool {
+	if r.ctx.Err() == nil {
+		r.current()
+	}
+	return r.isReady()
+}
+
 // current returns a probe that has not ended, or whose result is still used. It begins one if there is none.
 func (r *readiness) current() *probing {
 	r.mu.Lock()

@@ -186,6 +186,30 @@ func TestTheGaugeIsThatOfTheProbeAndNotOfThoseWhoWait(t *testing.T) {
 	})
 }
 
+// Without a balancer only Prometheus looks at the service, and an alert on the gauge has to be right there too.
+func TestAScrapeBeginsTheProbeThatTheNextOneReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		s := &probedStore{takes: time.Millisecond}
+		r := &readiness{ctx: ctx, probe: s.ready, log: discard}
+		before := false
+		for i, err := range []error{nil, errDown, nil} {
+			s.err = err
+			if got := r.scraped(); got != before {
+				t.Errorf("%d: got %t before the store has responded, want %t as before", i, got, before)
+			}
+			time.Sleep(readyFor + notReadyFor) // of the clock of synctest: the result is too old to be used
+			if before = err == nil; r.isReady() != before {
+				t.Errorf("%d: got %t after the store has responded, want %t", i, !before, before)
+			}
+		}
+		stop()
+		if r.scraped() || s.probes.Load() != 3 {
+			t.Errorf("got ready, or a probe, when stopping: %d probes, want 3", s.probes.Load())
+		}
+	})
+}
+
 // A balancer has to see at its first request that the process is stopping, even while the store does not respond.
 func TestAServiceThatStopsIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

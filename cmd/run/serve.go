@@ -119,7 +119,8 @@ type server struct {
 
 func (s *service) newServer(ctx context.Context, c config.Config, publicURL string) (*server, error) {
 	readiness := &readiness{ctx: ctx, probe: s.store.Ready, log: s.log} // the API's and the admin listener's
-	s.metrics.Ready(readiness.isReady)
+	s.metrics.Ready(readiness.scraped)
+	s.metrics.PurgeInterval(c.PurgeInterval)
 	handler, err := s.newHandler(ctx, c, publicURL, readiness.ready)
 	if err != nil {
 		return nil, err

@@ -284,3 +284,28 @@ func wantProblems(t *testing.T, tree fs.FS, find func(fs.FS) ([]string, error), 
 		t.Errorf("%s: problems (-want +got):\n%s", text, diff)
 	}
 }
+
+// Alerts and the dashboard link to the section that says what to do.
+func TestFilesOfMonitoringLinkToHeadingsThatExist(t *testing.T) {
+	tree := os.DirFS("../..")
+	all, err := pages(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := regexp.MustCompile(`https://` + module + `/blob/main/([A-Z]+\.md)#([\w-]*)`)
+	for _, name := range []string{"prometheus-alerts.yaml", "grafana-dashboard.json"} {
+		text, err := fs.ReadFile(tree, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		links := link.FindAllStringSubmatch(string(text), -1)
+		for _, l := range links {
+			if !slices.Contains(all[l[1]].anchors, l[2]) {
+				t.Errorf("%s links to %s#%s: there is no such heading", name, l[1], l[2])
+			}
+		}
+		if len(links) == 0 {
+			t.Errorf("%s has no link to a document", name)
+		}
+	}
+}
