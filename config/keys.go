@@ -146,7 +146,7 @@ var settings = withFileForms([]setting{
 				return nil
 			}
 			c.Server = text
-			return checkPublicURL(text)
+			return checkServer(text)
 		},
 	},
 	{

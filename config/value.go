@@ -71,6 +71,25 @@ func checkPublicURL(text string) error {
 	return nil
 }
 
+// checkServer accepts the URL of a service that gets an API key. In the clear that key stays on this machine.
+func checkServer(text string) error {
+	if err := checkPublicURL(text); err != nil {
+		return err
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && !isLoopback(u.Hostname()) {
+		return errors.New("is a URL of http of another machine, and an API key would be sent to it in the clear: use https, " +
+			"or a tunnel to a port of this machine")
+	}
+	return nil
+}
+
+// isLoopback reports whether a host is this machine.
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
 // namesHost reports whether u has a host and, if it has a port, a valid one.
 func namesHost(u *url.URL) bool {
 	if u.Port() == "" {

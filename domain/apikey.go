@@ -20,7 +20,7 @@ type APIKey struct {
 	TenantID    string // the only tenant that it is valid for; empty for all
 	Permissions Permissions
 	ExpiresAt   time.Time // zero for never
-	Version     Version   // set by the store; counted for each id from 1
+	Version     Version   // set by the store; not used twice for one id
 
 	// PreviousHash is the hash of the key that was replaced by the present one and is still valid, so that its users can
 	// change to the new one without an outage; empty if there is none.

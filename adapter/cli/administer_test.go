@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -426,5 +427,57 @@ func TestIDsAreCompletedQuietly(t *testing.T) {
 			strings.Contains(got.stderr, "refused") {
 			t.Errorf("%q, of a service that refuses: %+v", args, got)
 		}
+	}
+}
+
+// A service that is named by mistake, or that somebody else runs, cannot act on the terminal, in any format.
+func TestNoResponseActsOnATerminal(t *testing.T) {
+	const hostile = "\u009b31m\u202e\u007f\U000e0041\u2028"
+	one := `{"id":"\u001b[31m","name":"` + hostile + `","tenantId":"\u001b]0;x\u0007","key":"ak_\u001b[31m"}`
+	for _, args := range []string{
+		"apikey list", "apikey list -o json", "apikey create --set name=a", "apikey create --set name=a -o json",
+		"apikey create --set name=a --key-file KEY", "apikey show 01981e2c-9a38-7b4d-8a8e-d5a2f1a4c0de",
+		"apikey show 01981e2c-9a38-7b4d-8a8e-d5a2f1a4c0de -o json", "apikey rotate 01981e2c-9a38-7b4d-8a8e-d5a2f1a4c0de",
+		"tenant list -o json", "audit", "audit -o json", "token list --tenant a", "token list --tenant a -o json",
+		"apikey list -o yaml", "apikey show 01981e2c-9a38-7b4d-8a8e-d5a2f1a4c0de -o yaml",
+	} {
+		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("ETag", "\"\u009b31m\"")
+			data := one
+			if r.Method == http.MethodGet && strings.Count(strings.TrimPrefix(r.URL.Path, "/jwt"), "/") == 1 {
+				data = "[" + one + "]"
+			}
+			sends(w, http.StatusOK, data)
+		}))
+		args = strings.ReplaceAll(args, "KEY", filepath.Join(t.TempDir(), "key"))
+		got := administerAt(t, service.URL, "", strings.Fields(args)...)
+		service.Close()
+		if got.err != nil {
+			t.Errorf("%s: %v", args, got.err)
+		}
+		for _, r := range got.stdout + got.stderr {
+			inYAML := strings.Contains(args, "yaml") && (r == '\u202e' || r == '\u2028') // content
+			if r != '\n' && r != '\t' && r <= 0xffff && !unicode.IsPrint(r) && !inYAML {
+				t.Errorf("%s printed %+q:\n%s", args, r, got.stdout+got.stderr)
+			}
+		}
+	}
+}
+
+// What is escaped for a terminal is the same text to a program.
+func TestJSONHasTheTextOfTheResponse(t *testing.T) {
+	const name = "é \u009b\u202e\u007f\U000e0041\U0001f600 \\u0041 \"\t"
+	text, err := json.Marshal(map[string]string{"id": "a", "name": name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		sends(w, http.StatusOK, string(text))
+	}))
+	defer service.Close()
+	got := administerAt(t, service.URL, "", "tenant", "show", "a", "-o", "json")
+	var shown struct{ Name string }
+	if err := json.Unmarshal([]byte(got.stdout), &shown); err != nil || shown.Name != name {
+		t.Errorf("show printed %s (%v, %v), want the name %+q", got.stdout, err, got.err, name)
 	}
 }

@@ -109,11 +109,11 @@ func (f *keyFile) shown(s *session, o *outputFlag, got response, did string) err
 			if err != nil {
 				return err
 			}
-			return s.done(o, data, "%s the API key %s (%s); the key is in %s", did, printable(row.Name), row.ID, f.text)
+			return s.done(o, data, "%s the API key %s (%s); the key is in %s", did, printable(row.Name), printable(row.ID), f.text)
 		}
 		s.note("%v; the key is on the output instead", err)
 	}
-	s.note("%s the API key %s (%s). Keep the key: it is shown once.", did, printable(row.Name), row.ID)
+	s.note("%s the API key %s (%s). Keep the key: it is shown once.", did, printable(row.Name), printable(row.ID))
 	return s.done(o, got.data, "%s", printable(key))
 }
 

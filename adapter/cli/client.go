@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/refreshd/refreshd/domain"
 )
@@ -120,9 +121,23 @@ func (c *client) do(ctx context.Context, r request) (response, error) {
 		envelope = emptyEnvelope
 	}
 	if got.StatusCode >= 200 && got.StatusCode < 300 && envelope.Success {
-		return response{envelope.Data, got.Header}, nil
+		return response{visible(envelope.Data), got.Header}, nil
 	}
 	return response{}, c.refusal(r, got, envelope)
+}
+
+// visible returns JSON with an escape for each character that a terminal could act on. Outside of a text valid JSON has
+// none, but for line breaks and tabs. Above U+FFFF there is none, and the reader of YAML takes no escape of two halves.
+func visible(data json.RawMessage) json.RawMessage {
+	var out bytes.Buffer
+	for _, r := range string(data) { // U+FFFD for bytes that are not UTF-8, as a decoder of JSON has it
+		if r < ' ' || r > 0xffff || unicode.IsPrint(r) {
+			out.WriteRune(r)
+		} else {
+			fmt.Fprintf(&out, `\u%04x`, r)
+		}
+	}
+	return out.Bytes()
 }
 
 func (c *client) newRequest(ctx context.Context, r request) (*http.Request, error) {
@@ -172,7 +187,8 @@ func (c *client) unsent(ctx context.Context, err error) error {
 	if c.server == "" {
 		return failed(StatusFailed, "%v", err)
 	}
-	return failed(StatusFailed, "no response from %s: %v; check --server, and that the service is running", c.server, err)
+	return failed(StatusFailed, "no response from %s: %s; check --server, and that the service is running", c.server,
+		printable(err.Error())) // which may quote the response
 }
 
 // envelope is the body of a response.

@@ -14,10 +14,12 @@ import (
 )
 
 const (
-	// createAPIKey does not change an existing key of that id. A name or hash that another key has is an error.
+	// createAPIKey does not change an existing key of that id. A name or hash that another key has is an error. The
+	// version is above those of all deleted keys, because a deleted key leaves no row from which its id could go on.
 	createAPIKey = `
 INSERT INTO api_keys (id, name, hash, previous_hash, tenant_id, permissions, expires_at, version)
-VALUES ($1, $2, $3, $4, $5, $6, $7, 1) ON CONFLICT (id) DO NOTHING RETURNING version`
+VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT deleted_api_key_version + 1 FROM key_ring WHERE one = 1))
+ON CONFLICT (id) DO NOTHING RETURNING version`
 	replaceAPIKey = `
 UPDATE api_keys SET
   name = $2, hash = $3, previous_hash = $4, tenant_id = $5, permissions = $6, expires_at = $7, version = version + 1
@@ -27,6 +29,11 @@ WHERE id = $1 AND version = $8 RETURNING version`
 	lockAPIKeys = `UPDATE key_ring SET revision = revision WHERE one = 1`
 	countHashes = `
 SELECT count(*) FROM api_keys WHERE id <> $1 AND (hash IN ($2, $3) OR previous_hash IN ($2, $3))`
+	// passVersion locks the keys before the row of the API key, in the order in which a save locks them.
+	passVersion = `
+UPDATE key_ring SET deleted_api_key_version =
+  CASE WHEN deleted_api_key_version < $1 THEN $1 ELSE deleted_api_key_version END
+WHERE one = 1`
 	deleteAPIKey = `DELETE FROM api_keys WHERE id = $1 AND version = $2`
 	countAPIKeys = `SELECT count(*) FROM api_keys WHERE id = $1`
 
@@ -118,6 +125,9 @@ func duplicateOrStale(err error, expect domain.Version, read func() error) error
 func (s *Store) DeleteAPIKey(ctx context.Context, id domain.ID, expect domain.Version, e domain.Event) error {
 	return s.onceOnly(ctx, e, func() error {
 		return s.transacting(ctx, "delete API key", func(tx *gorm.DB) error {
+			if err := tx.Exec(passVersion, int64(expect)).Error; err != nil {
+				return err
+			}
 			if err := wrote(tx.Exec(deleteAPIKey, id[:], int64(expect)), domain.ErrStale); err != nil {
 				return cmp.Or(exists(tx.Raw(countAPIKeys, id[:])), err)
 			}

@@ -71,6 +71,13 @@ SELECT tenant_id, id, name, settings, version, policy FROM applications WHERE te
 	deleteApplication  = `DELETE FROM applications WHERE tenant_id = $1 AND id = $2 AND version = $3`
 	deleteApplications = `DELETE FROM applications WHERE tenant_id = $1`
 	deleteAPIKeys      = `DELETE FROM api_keys WHERE tenant_id = $1`
+	// passVersions is passVersion for the API keys of a tenant.
+	passVersions = `
+UPDATE key_ring SET deleted_api_key_version = (
+  SELECT max(version) FROM (
+    SELECT version FROM api_keys WHERE tenant_id = $1 UNION ALL SELECT deleted_api_key_version
+  ) AS passed
+) WHERE one = 1`
 	// deleteTenant keeps epoch, longest_ttl and version_counter, from which a new tenant of that id continues. It frees
 	// the issuer.
 	deleteTenant = `
@@ -409,7 +416,7 @@ func (s *Store) DeleteTenant(ctx context.Context, id string, expect domain.Versi
 		if err := wrote(tx.Exec(deleteTenant, micros(e.At), id, int64(expect)), domain.ErrStale); err != nil {
 			return err
 		}
-		for _, statement := range []string{deleteApplications, deleteAPIKeys} {
+		for _, statement := range []string{deleteApplications, passVersions, deleteAPIKeys} {
 			if err := tx.Exec(statement, id).Error; err != nil {
 				return err
 			}

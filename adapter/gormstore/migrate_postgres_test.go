@@ -15,6 +15,7 @@ import (
 
 // withoutPreviousAPIKeys undoes the sixth migration.
 var withoutPreviousAPIKeys = []string{
+	`ALTER TABLE key_ring DROP COLUMN deleted_api_key_version`,
 	`ALTER TABLE api_keys DROP COLUMN previous_hash`, `DROP INDEX api_keys_tenant`,
 	`DELETE FROM goose_db_version WHERE version_id = 6`,
 }

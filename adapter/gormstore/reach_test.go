@@ -529,6 +529,7 @@ func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 		`ALTER TABLE marks DROP COLUMN except_id`,
 		`ALTER TABLE marks DROP COLUMN except_epoch`, `ALTER TABLE tenants DROP COLUMN longest_access_ttl`,
 		`DROP INDEX api_keys_previous_hash`, `DROP INDEX api_keys_tenant`,
+		`ALTER TABLE key_ring DROP COLUMN deleted_api_key_version`,
 		`ALTER TABLE api_keys DROP COLUMN previous_hash`,
 		`DELETE FROM goose_db_version WHERE version_id >= 5`)
 }

@@ -35,6 +35,9 @@ func (s *Store) SaveAPIKey(
 	}
 	k = cloneAPIKey(k)
 	k.Version = expect + 1
+	if expect == 0 {
+		k.Version += s.deletedAPIKey
+	}
 	s.apiKeys[k.ID], s.byName[k.Name], s.byHash[k.Hash] = k, k.ID, k.ID
 	if k.PreviousHash != "" {
 		s.byHash[k.PreviousHash] = k.ID
@@ -62,7 +65,7 @@ func (s *Store) DeleteAPIKey(ctx context.Context, id domain.ID, expect domain.Ve
 	if err := isAt(ok, k.Version, expect); err != nil {
 		return err
 	}
-	s.forget(k)
+	s.removeAPIKey(k)
 	s.events.add(e, 0)
 	return nil
 }
@@ -72,6 +75,11 @@ func (s *Store) forget(k domain.APIKey) {
 	delete(s.byName, k.Name)
 	delete(s.byHash, k.Hash)
 	delete(s.byHash, k.PreviousHash)
+}
+
+func (s *Store) removeAPIKey(k domain.APIKey) {
+	s.deletedAPIKey = max(s.deletedAPIKey, k.Version)
+	s.forget(k)
 }
 
 // APIKey implements port.APIKeys.

@@ -258,7 +258,7 @@ func (s *Store) DeleteTenant(ctx context.Context, id string, expect domain.Versi
 	delete(s.applications, id)
 	for _, k := range s.apiKeys {
 		if k.TenantID == id {
-			s.forget(k)
+			s.removeAPIKey(k)
 		}
 	}
 	s.deleted[id] = instant(e.At)

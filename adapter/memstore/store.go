@@ -43,9 +43,11 @@ type Store struct {
 	byName       map[string]domain.ID // API keys by name
 	byHash       map[string]domain.ID // API keys by hash and by previous hash
 	ring         keyRing
-	events       events
-	reach        reach
-	janitor      janitor
+	// deletedAPIKey is the highest version of an API key that was deleted.
+	deletedAPIKey domain.Version
+	events        events
+	reach         reach
+	janitor       janitor
 }
 
 type application struct {

@@ -71,7 +71,7 @@ func documented[A interface{ Dialect() (web.Dialect, error) }](api A, err error)
 func (s *service) options(publicURL string) web.Options {
 	return web.Options{
 		Authenticate: &usecase.Authenticate{
-			APIKeys: s.store, Tokens: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock,
+			APIKeys: s.store, Tokens: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock, Refusals: s.refused,
 		},
 		Log: s.log, Pages: web.Pages{PublicURL: publicURL},
 	}

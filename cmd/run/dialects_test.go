@@ -15,6 +15,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/config"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/usecase/admin"
 )
 
@@ -345,4 +346,45 @@ func (w *walk) dump(t *testing.T) string {
 		}
 	}
 	return all.String()
+}
+
+// A service records that a known API key was refused. Its tests alone do not show that it is wired.
+func TestAServiceRecordsARefusedAPIKey(t *testing.T) {
+	t.Chdir(t.TempDir())
+	c, err := config.Load(nil, []string{"REFRESHD_DATABASE_URL=memory:"}, config.Memory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := process{stores: stores, stdout: io.Discard, stderr: io.Discard}
+	s, err := p.open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.store.Close()
+	h, err := s.newHandler(t.Context(), c, c.PublicURL, func(context.Context) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "ak_" + strings.Repeat("k", 32)
+	k := domain.APIKey{ID: domain.ID{6: 0x70, 8: 0x80}, Name: "k", Hash: s.keys.HashAPIKey(domain.NewSecret(text))}
+	if _, err := s.store.SaveAPIKey(t.Context(), k, 0, domain.Event{ID: domain.ID{1}}); err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodGet, "/tenant", nil)
+	r.Header.Set("Authorization", "Bearer "+text)
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, r); w.Code != http.StatusUnauthorized {
+		t.Fatalf("GET /tenant without a permission: %d, want 401", w.Code)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := s.refused.Run(ended); err != nil { // stores what is queued
+		t.Fatal(err)
+	}
+	page, err := s.store.Events(t.Context(), port.EventQuery{
+		Kinds: []domain.EventKind{domain.APIKeyRefused}, Limit: 9, MaxRows: 9, MaxBytes: 1 << 20,
+	})
+	if err != nil || len(page.Events) != 1 || page.Events[0].ObjectID != k.ID.String() {
+		t.Errorf("the audit trail has %v (%v), want one refusal of the key", page.Events, err)
+	}
 }

@@ -238,6 +238,19 @@ var versionMutants = []mutant{
 			return saved, err
 		}
 	}, false},
+	{apiKeysVersion, "an id that is used again counts from 1", func(f *faulty) {
+		var mu sync.Mutex
+		begun := make(map[domain.ID]domain.Version)
+		f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+			v, err := w.in(ctx, f.within)
+			mu.Lock()
+			defer mu.Unlock()
+			if w.expect == 0 && err == nil {
+				begun[w.k.ID] = v - 1
+			}
+			return v - begun[w.k.ID], err
+		}
+	}, false},
 	{apiKeysStale, "a save of an API key ignores its version", ignoringVersions, false},
 	{apiKeysRace, "an API key's version is compared first", comparingFirst, false},
 	{apiKeysName, "two keys have one name", func(f *faulty) {

@@ -108,7 +108,7 @@ const (
 	applicationsKept  = "Applications/DeleteApplication/another version deletes nothing"
 	tenantsKept       = "Tenants/DeleteTenant/another version deletes nothing"
 
-	apiKeysVersion = "APIKeys/SaveAPIKey/versions count from 1 for each id"
+	apiKeysVersion = "APIKeys/SaveAPIKey/versions count for each id, and go on above those of deleted keys"
 	apiKeysStale   = "APIKeys/SaveAPIKey/a version that is not the stored one is refused, and changes nothing"
 	apiKeysRace    = "APIKeys/SaveAPIKey/of many concurrent saves with one version exactly one succeeds"
 	apiKeysName    = "APIKeys/SaveAPIKey/another key's name is a duplicate, and a name can be given up"
@@ -312,8 +312,16 @@ var versioning = []clause{
 		e.must(err)
 		e.wantKey("by hash", got, k)
 		e.must(e.store.DeleteAPIKey(e.Context(), k.ID, 2, NewEvent()))
-		k.ID = tokenID(79)
-		e.wantVersion("created again", 1)(e.store.SaveAPIKey(e.Context(), k, 0, NewEvent()))
+		e.wantVersion("created again", 3)(e.store.SaveAPIKey(e.Context(), k, 0, NewEvent()))
+		e.must(e.store.DeleteAPIKey(e.Context(), apiKey(2).ID, 1, NewEvent()))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
+		of := apiKey(3)
+		of.TenantID = "acme"
+		e.wantVersion("of a tenant", 3)(e.store.SaveAPIKey(e.Context(), of, 0, NewEvent()))
+		e.wantVersion("saved", 4)(e.store.SaveAPIKey(e.Context(), of, 3, NewEvent()))
+		e.must(e.store.DeleteTenant(e.Context(), "acme", 1, NewEvent()))
+		of.TenantID = ""
+		e.wantVersion("created again after its tenant", 5)(e.store.SaveAPIKey(e.Context(), of, 0, NewEvent()))
 	}},
 
 	{apiKeysStale, func(e *env) {
