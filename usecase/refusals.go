@@ -65,19 +65,22 @@ func (r *Refusals) first(minute time.Time, key domain.ID) bool {
 	return !known
 }
 
-// Run stores queued events until ctx is done, and then those that are queued.
+// Run stores queued events until ctx is done, and then those that are queued. It returns at most one time-out of a write
+// after ctx is done, whatever is queued and whichever write has begun.
 func (r *Refusals) Run(ctx context.Context) error {
+	writes, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	// A deadline that begins when the drain begins is too late: select may take several events after ctx is done.
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(refusalTimeout, end) })()
 	for {
 		select {
 		case e := <-r.queue:
-			r.store(context.WithoutCancel(ctx), e)
+			r.store(writes, e)
 		case <-ctx.Done():
-			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), refusalTimeout) // for all of them together
-			defer cancel()
 			for {
 				select {
 				case e := <-r.queue:
-					r.store(end, e)
+					r.store(writes, e)
 				default:
 					return nil
 				}
