@@ -96,9 +96,9 @@ func TestARefusalHasItsStatusAndSaysWhatToDo(t *testing.T) {
 		want    int
 		message string
 	}{
-		{"not found", 404, nil, "", cli.StatusNotFound, "there is no tenant acme"},
+		{"not found", 404, map[string]string{"X-Request-Id": "r-1"}, "", cli.StatusNotFound, "there is no tenant acme"},
 		{"API key", 401, nil, "", cli.StatusRefused,
-			"the API key was refused: it is unknown, has expired, has no PATCH on /tenant/:id. " +
+			"the API key was refused: it is unknown, has expired, or has no PATCH on /tenant/:id. " +
 				"The log of the service says which"},
 		{"not valid", 400, nil,
 			`{"success":false,"message":"m","errors":{"fieldErrors":{"b":[{"code":"[blank]b","message":"two"}],` +
@@ -114,9 +114,11 @@ func TestARefusalHasItsStatusAndSaysWhatToDo(t *testing.T) {
 		{"a fault", 500, map[string]string{"X-Request-Id": "r-1"}, "", cli.StatusFailed,
 			"an internal error: the log says more about the request r-1"},
 		{"another refusal", 413, nil, `{"success":false,"message":"too large"}`, cli.StatusRefused, "too large"},
-		{"no envelope", 200, nil, "<html>", cli.StatusFailed, "PATCH /tenant/acme is answered with 200 OK: is "},
+		{"no envelope", 200, nil, "<html>", cli.StatusFailed, "the response to PATCH /tenant/acme is 200 OK: check "},
+		{"another service", 404, nil, "404 page not found", cli.StatusFailed,
+			"the response to PATCH /tenant/acme is 404 Not Found: check "},
 		{"a redirect", 302, map[string]string{"Location": "https://elsewhere.example/"}, "", cli.StatusFailed,
-			"PATCH /tenant/acme is answered with 302 Found: is "},
+			"the response to PATCH /tenant/acme is 302 Found: check "},
 	} {
 		f := &fake{respond: func(w http.ResponseWriter, r *http.Request) {
 			for name, value := range tt.header {
@@ -135,6 +137,16 @@ func TestARefusalHasItsStatusAndSaysWhatToDo(t *testing.T) {
 		}
 		if strings.Contains(fmt.Sprint(got), testKey) {
 			t.Errorf("%s: the API key is shown: %+v", tt.name, got)
+		}
+	}
+	refused := &fake{respond: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }}
+	for line, permission := range map[string]string{
+		"token list --tenant=acme":            "GET on /sessions",
+		"token list --tenant=acme --user=u-1": "GET on /jwt/refresh",
+	} {
+		got := administer(t, refused, "", strings.Fields(line)...)
+		if got.err == nil || !strings.Contains(got.err.Error(), "has no "+permission+", is not for the tenant acme") {
+			t.Errorf("%s: error %v, want one that names %s", line, got.err, permission)
 		}
 	}
 	got := administerAt(t, "http://127.0.0.1:1", "", "tenant", "list")
