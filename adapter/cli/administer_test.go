@@ -11,9 +11,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -373,6 +375,41 @@ func TestAWrongOrUnconfirmedCommandSendsNothing(t *testing.T) {
 		if got.err == nil || !strings.Contains(got.err.Error(), says) || len(f.requests) > 0 ||
 			strings.Contains(got.err.Error(), "secret-text") {
 			t.Errorf("a document %q: %v, want one that says %q", text, got.err, says)
+		}
+	}
+}
+
+// A table of events says what each is about and which fields an update changed, and shows no value.
+func TestATableOfEventsNamesWhatChanged(t *testing.T) {
+	f := &fake{respond: func(w http.ResponseWriter, _ *http.Request) {
+		sends(w, 200, `[{"instant":1796062081000,"kind":"tenant.updated","objectId":"acme","actor":{"kind":"apiKey","name":"ci"},
+			"before":{"active":null,"jwtConfiguration.timeToLiveInSeconds":"900"},"after":{"name":"Acme","active":"false"}},
+			{"instant":1796062080000,"kind":"tokens.revoked","applicationId":"shop","userId":"u-1","actor":{"kind":"operator"}},
+			{"instant":1796062079000,"kind":"tenant.deleted","objectId":"old","actor":{"kind":"operator"},"before":{"name":"O"}}]`)
+	}}
+	want := "TIME\tKIND\tTENANT\tOBJECT\tACTOR\tNAME\tADDRESS\tREQUEST\tCHANGED\n" +
+		"2026-11-30T18:08:01Z\ttenant.updated\t\tacme\tapiKey\tci\t\t\tactive, jwtConfiguration.timeToLiveInSeconds\n" +
+		"2026-11-30T18:08:00Z\ttokens.revoked\t\tapplication shop, user u-1\toperator\t\t\t\t\n" +
+		"2026-11-30T18:07:59Z\ttenant.deleted\t\told\toperator\t\t\t\t\n"
+	if got := administer(t, f, "", "audit"); got.stdout != want {
+		t.Errorf("%+v\nwant\n%s", got, want)
+	}
+}
+
+// A time may be some days ago, because an audit trail is kept for months.
+func TestAnAuditBeginsDaysAgo(t *testing.T) {
+	f := &fake{respond: func(w http.ResponseWriter, _ *http.Request) { sends(w, 200, `[]`) }}
+	begin := time.Now().Add(-7 * 24 * time.Hour).UnixMilli()
+	got := administer(t, f, "", "audit", "--from=7d")
+	end := time.Now().Add(-7 * 24 * time.Hour).UnixMilli()
+	_, query, _ := strings.Cut(strings.Join(f.requests, ""), "from=")
+	digits, _, _ := strings.Cut(query, "&")
+	if from, err := strconv.ParseInt(digits, 10, 64); err != nil || from < begin || from > end {
+		t.Errorf("%+v sent %q, want a from of %d to %d", got, f.requests, begin, end)
+	}
+	for _, text := range []string{"-1d", "d", "1.5d", "99999999999999999999d"} {
+		if got := administer(t, f, "", "audit", "--from="+text); got.status != cli.StatusUsage {
+			t.Errorf("--from=%s: %+v, want it refused", text, got)
 		}
 	}
 }
