@@ -11,9 +11,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
@@ -97,9 +99,9 @@ func TestARefusalHasItsStatusAndSaysWhatToDo(t *testing.T) {
 		want    int
 		message string
 	}{
-		{"not found", 404, nil, "", cli.StatusNotFound, "there is no tenant acme"},
+		{"not found", 404, map[string]string{"X-Request-Id": "r-1"}, "", cli.StatusNotFound, "there is no tenant acme"},
 		{"API key", 401, nil, "", cli.StatusRefused,
-			"the API key was refused: it is unknown, has expired, has no PATCH on /tenant/:id. " +
+			"the API key was refused: it is unknown, has expired, or has no PATCH on /tenant/:id. " +
 				"The log of the service says which"},
 		{"not valid", 400, nil,
 			`{"success":false,"message":"m","errors":{"fieldErrors":{"b":[{"code":"[blank]b","message":"two"}],` +
@@ -115,9 +117,11 @@ func TestARefusalHasItsStatusAndSaysWhatToDo(t *testing.T) {
 		{"a fault", 500, map[string]string{"X-Request-Id": "r-1"}, "", cli.StatusFailed,
 			"an internal error: the log says more about the request r-1"},
 		{"another refusal", 413, nil, `{"success":false,"message":"too large"}`, cli.StatusRefused, "too large"},
-		{"no envelope", 200, nil, "<html>", cli.StatusFailed, "PATCH /tenant/acme is answered with 200 OK: is "},
+		{"no envelope", 200, nil, "<html>", cli.StatusFailed, "the response to PATCH /tenant/acme is 200 OK: check "},
+		{"another service", 404, nil, "404 page not found", cli.StatusFailed,
+			"the response to PATCH /tenant/acme is 404 Not Found: check "},
 		{"a redirect", 302, map[string]string{"Location": "https://elsewhere.example/"}, "", cli.StatusFailed,
-			"PATCH /tenant/acme is answered with 302 Found: is "},
+			"the response to PATCH /tenant/acme is 302 Found: check "},
 	} {
 		f := &fake{respond: func(w http.ResponseWriter, r *http.Request) {
 			for name, value := range tt.header {
@@ -136,6 +140,16 @@ func TestARefusalHasItsStatusAndSaysWhatToDo(t *testing.T) {
 		}
 		if strings.Contains(fmt.Sprint(got), testKey) {
 			t.Errorf("%s: the API key is shown: %+v", tt.name, got)
+		}
+	}
+	refused := &fake{respond: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }}
+	for line, permission := range map[string]string{
+		"token list --tenant=acme":            "GET on /sessions",
+		"token list --tenant=acme --user=u-1": "GET on /jwt/refresh",
+	} {
+		got := administer(t, refused, "", strings.Fields(line)...)
+		if got.err == nil || !strings.Contains(got.err.Error(), "has no "+permission+", is not for the tenant acme") {
+			t.Errorf("%s: error %v, want one that names %s", line, got.err, permission)
 		}
 	}
 	got := administerAt(t, "http://127.0.0.1:1", "", "tenant", "list")
@@ -362,6 +376,41 @@ func TestAWrongOrUnconfirmedCommandSendsNothing(t *testing.T) {
 		if got.err == nil || !strings.Contains(got.err.Error(), says) || len(f.requests) > 0 ||
 			strings.Contains(got.err.Error(), "secret-text") {
 			t.Errorf("a document %q: %v, want one that says %q", text, got.err, says)
+		}
+	}
+}
+
+// A table of events says what each is about and which fields an update changed, and shows no value.
+func TestATableOfEventsNamesWhatChanged(t *testing.T) {
+	f := &fake{respond: func(w http.ResponseWriter, _ *http.Request) {
+		sends(w, 200, `[{"instant":1796062081000,"kind":"tenant.updated","objectId":"acme","actor":{"kind":"apiKey","name":"ci"},
+			"before":{"active":null,"jwtConfiguration.timeToLiveInSeconds":"900"},"after":{"name":"Acme","active":"false"}},
+			{"instant":1796062080000,"kind":"tokens.revoked","applicationId":"shop","userId":"u-1","actor":{"kind":"operator"}},
+			{"instant":1796062079000,"kind":"tenant.deleted","objectId":"old","actor":{"kind":"operator"},"before":{"name":"O"}}]`)
+	}}
+	want := "TIME\tKIND\tTENANT\tOBJECT\tACTOR\tNAME\tADDRESS\tREQUEST\tCHANGED\n" +
+		"2026-11-30T18:08:01Z\ttenant.updated\t\tacme\tapiKey\tci\t\t\tactive, jwtConfiguration.timeToLiveInSeconds\n" +
+		"2026-11-30T18:08:00Z\ttokens.revoked\t\tapplication shop, user u-1\toperator\t\t\t\t\n" +
+		"2026-11-30T18:07:59Z\ttenant.deleted\t\told\toperator\t\t\t\t\n"
+	if got := administer(t, f, "", "audit"); got.stdout != want {
+		t.Errorf("%+v\nwant\n%s", got, want)
+	}
+}
+
+// A time may be some days ago, because an audit trail is kept for months.
+func TestAnAuditBeginsDaysAgo(t *testing.T) {
+	f := &fake{respond: func(w http.ResponseWriter, _ *http.Request) { sends(w, 200, `[]`) }}
+	begin := time.Now().Add(-7 * 24 * time.Hour).UnixMilli()
+	got := administer(t, f, "", "audit", "--from=7d")
+	end := time.Now().Add(-7 * 24 * time.Hour).UnixMilli()
+	_, query, _ := strings.Cut(strings.Join(f.requests, ""), "from=")
+	digits, _, _ := strings.Cut(query, "&")
+	if from, err := strconv.ParseInt(digits, 10, 64); err != nil || from < begin || from > end {
+		t.Errorf("%+v sent %q, want a from of %d to %d", got, f.requests, begin, end)
+	}
+	for _, text := range []string{"-1d", "d", "1.5d", "99999999999999999999d"} {
+		if got := administer(t, f, "", "audit", "--from="+text); got.status != cli.StatusUsage {
+			t.Errorf("--from=%s: %+v, want it refused", text, got)
 		}
 	}
 }

@@ -8,14 +8,51 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 )
 
 var auditColumns = []column{
-	{"TIME", "instant"}, {"KIND", "kind"}, {"TENANT", "tenantId"}, {"OBJECT", "objectId"},
-	{"ACTOR", "actor.kind"}, {"NAME", "actor.name"}, {"ADDRESS", "actor.address"}, {"REQUEST", "requestId"},
+	{"TIME", "instant"}, {"KIND", "kind"}, {"TENANT", "tenantId"}, {"OBJECT", "object"}, {"ACTOR", "actor.kind"},
+	{"NAME", "actor.name"}, {"ADDRESS", "actor.address"}, {"REQUEST", "requestId"}, {"CHANGED", "changed"},
+}
+
+// objectAndChange returns the members object and changed of an event.
+func objectAndChange(event []member) []member {
+	return []member{{"object", objectOf(event)}, {"changed", changedOf(event)}}
+}
+
+// objectOf returns the id of an event's object, or what it is about if that is several: the user, the application.
+func objectOf(event []member) string {
+	var scope []string
+	for _, m := range event {
+		switch m.name {
+		case "objectId":
+			return m.text
+		case "applicationId":
+			scope = append(scope, "application "+m.text)
+		case "userId":
+			scope = append(scope, "user "+m.text)
+		}
+	}
+	return strings.Join(scope, ", ")
+}
+
+// changedOf returns the names of the fields that an update changed. Their values may be long, or the data of a user.
+func changedOf(event []member) string {
+	updates, names := false, []string(nil)
+	for _, m := range event {
+		updates = updates || m.name == "kind" && (strings.HasSuffix(m.text, ".updated") || m.text == "token.changed")
+		if name, ok := strings.CutPrefix(m.name, "before."); ok {
+			names = append(names, name)
+		}
+	}
+	if !updates {
+		return ""
+	}
+	return strings.Join(names, ", ")
 }
 
 // auditFormats are the formats of events: JSON is one event on each line, because --follow has no end.
@@ -50,9 +87,10 @@ With --follow it prints new events as they are stored, the oldest first, each on
 interrupted. It asks every 2 seconds, and each time for the last two minutes, because a writer's
 event may be stored later than another's with a later time.
 
---from and --until take a time as in RFC 3339, or a duration for that long ago. --output json
-prints one event on each line, in full. The API key of --server needs GET on /audit.`,
-		Example: `  refreshd audit --from 24h --kind apiKey.updated
+--from and --until take a time as in RFC 3339, or a duration for that long ago. A table names the
+fields that an update changed. --output json prints one event on each line, in full, with the old
+and the new values. The API key of --server needs GET on /audit.`,
+		Example: `  refreshd audit --from 7d --kind tenant.updated,application.updated
   refreshd audit --tenant acme --from 2030-01-31T12:00:00Z --output json
   refreshd audit --follow`,
 		Args: noArguments,
@@ -61,10 +99,10 @@ prints one event on each line, in full. The API key of --server needs GET on /au
 		to               *textFlag
 		name, form, help string
 	}{
-		{&f.from, "from", "TIME", "events of this time and later; a duration, such as 24h, is that long ago"},
+		{&f.from, "from", "TIME", "events of this time and later; a duration, such as 24h or 7d, is that long ago"},
 		{&f.until, "until", "TIME", "events before this time"},
 		{&f.actor, "actor", "ID", "events of the actor with this id: an API key's, or a user's"},
-		{&f.kind, "kind", "KIND", "events of this kind, such as tenant.updated"},
+		{&f.kind, "kind", "KIND", "events of these kinds, such as tenant.updated,apiKey.updated"},
 		{&f.object, "object", "ID", "events about the object with this id"},
 		{&f.requestID, "request-id", "ID", "events of this request"},
 	} {
@@ -93,7 +131,7 @@ func (f *auditFlags) request(s *session, now time.Time) (request, error) {
 		at, err := instantOf(text, now)
 		if err != nil {
 			return request{}, s.wrong("--%s is neither a time as in RFC 3339, such as 2030-01-31T12:00:00Z, nor a "+
-				"duration, such as 24h", name)
+				"duration, such as 24h or 7d", name)
 		}
 		if q.Set(name, strconv.FormatInt(at.UnixMilli(), 10)); name == "from" {
 			f.begin = at
@@ -109,8 +147,13 @@ func (f *auditFlags) request(s *session, now time.Time) (request, error) {
 	return request{path: "/audit", query: q, what: "list of events"}, nil
 }
 
-// instantOf returns a time, or a duration before now.
+// instantOf returns a time, or a duration before now: one of Go's, or a number of days.
 func instantOf(text string, now time.Time) (time.Time, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return now.Add(-time.Duration(n) * 24 * time.Hour), nil
+		}
+	}
 	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
@@ -127,6 +170,7 @@ func (f *auditFlags) run(ctx context.Context, s *session, _ []string) error {
 		return err
 	}
 	to := s.rows(&outputFlag{f.format}, auditColumns...)
+	to.derive = objectAndChange
 	write := to.add
 	if f.format.text == "json" {
 		write = to.lines

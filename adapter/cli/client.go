@@ -210,6 +210,9 @@ func (c *client) refusal(r request, got *http.Response, e envelope) error {
 	case http.StatusUnauthorized:
 		return c.unauthorized(r)
 	case http.StatusNotFound:
+		if got.Header.Get("X-Request-Id") == "" { // each response of the API has one
+			return c.otherService(r, got)
+		}
 		return failed(StatusNotFound, "there is no %s%s", r.what, c.whereNot())
 	case http.StatusBadRequest:
 		return failed(StatusRefused, "%s", e.problems())
@@ -232,8 +235,13 @@ func (c *client) refusal(r request, got *http.Response, e envelope) error {
 	if e.Message != "" {
 		return failed(StatusRefused, "%s", printable(e.Message))
 	}
-	return failed(StatusFailed, "%s %s is answered with %s: is %s the URL of refreshd, and of this version?", r.method,
-		r.path, printable(got.Status), cmp.Or(c.server, "this"))
+	return c.otherService(r, got)
+}
+
+// otherService is the error of a response that the API does not send.
+func (c *client) otherService(r request, got *http.Response) error {
+	return failed(StatusFailed, "the response to %s %s is %s: check that %s is the URL of refreshd's API, of this version",
+		r.method, r.path, printable(got.Status), cmp.Or(c.server, "this"))
 }
 
 // unauthorized is the error of a 401, which has no reason.
@@ -244,12 +252,21 @@ func (c *client) unauthorized(r request) error {
 	case c.key.IsZero():
 		return failed(StatusRefused, "no API key is set: set REFRESHD_API_KEY or REFRESHD_API_KEY_FILE")
 	}
-	forTenant := ""
+	reasons := ", or has no " + r.permission()
 	if c.tenant != "" {
-		forTenant = ", is not for the tenant " + c.tenant + ", or that tenant does not exist"
+		reasons = ", has no " + r.permission() + ", is not for the tenant " + c.tenant + ", or that tenant does not exist"
 	}
-	return failed(StatusRefused, "the API key was refused: it is unknown, has expired, has no %s on %s%s. "+
-		"The log of the service says which", r.method, permissionOf(r.path), forTenant)
+	return failed(StatusRefused, "the API key was refused: it is unknown, has expired%s. The log of the service says which",
+		reasons)
+}
+
+// permission returns the permission that a request needs, as "refreshd help permissions" names them.
+func (r request) permission() string {
+	path := permissionOf(r.path)
+	if r.method == http.MethodGet && path == "/jwt/refresh" && !r.query.Has("userId") {
+		path = domain.SessionsPermission
+	}
+	return r.method + " on " + path
 }
 
 // permissionOf returns the endpoint of a path, as a permission names it.

@@ -41,6 +41,7 @@ type rows struct {
 	w       io.Writer
 	format  string
 	columns []column
+	derive  func(row []member) []member // returns members for a table that are made from others; nil for none
 	padded  bool  // the columns are aligned, for a terminal
 	widths  []int // those of the first page: it would take all pages to know the others
 	written int
@@ -104,7 +105,11 @@ func (r *rows) table(out *bytes.Buffer, page []json.RawMessage) {
 	}
 	for _, row := range page {
 		members := map[string]string{}
-		for _, m := range membersOf(row) {
+		all := membersOf(row)
+		if r.derive != nil {
+			all = append(all, r.derive(all)...)
+		}
+		for _, m := range all {
 			members[m.name] = m.text
 		}
 		var texts []string

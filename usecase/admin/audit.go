@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -26,12 +27,21 @@ type AuditQuery struct {
 	Limit int       // at least 1
 }
 
+// kindNames are the kinds of events, with commas between them.
+var kindNames = func() string {
+	names := make([]string, len(domain.EventKinds))
+	for i, k := range domain.EventKinds {
+		names[i] = string(k)
+	}
+	return strings.Join(names, ", ")
+}()
+
 // List returns a page of the events of the tenant of the request, the latest first; see [port.Events]. A page with a
 // Next may be empty: it ends after [port.MaxListRows] events were looked at. A kind that does not exist is an *Invalid.
 func (u *Audit) List(ctx context.Context, by By, q AuditQuery) (port.EventPage, error) {
 	for _, k := range q.Kinds {
 		if !slices.Contains(domain.EventKinds, k) {
-			return port.EventPage{}, domain.NewInvalid("kind", domain.Malformed, "there is no such kind of event")
+			return port.EventPage{}, domain.NewInvalid("kind", domain.Malformed, "name one of "+kindNames)
 		}
 	}
 	query := port.EventQuery{
