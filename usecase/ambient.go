@@ -78,7 +78,7 @@ func (k *Keys) choose(
 		}
 		s, err := tokens.Snapshot(ctx, t.ID)
 		if err != nil && !errors.Is(err, domain.ErrNotFound) {
-			return chosen{}, wrap("choose a session", err)
+			return chosen{}, Wrap("choose a session", err)
 		}
 		candidates[i] = domain.Candidate{Presented: t, Known: err == nil, Snapshot: s}
 	}

@@ -87,7 +87,7 @@ func (a *Authenticate) refused(
 	if c.Key.ID.IsZero() || !errors.Is(err, domain.ErrUnauthorized) {
 		return
 	}
-	e := domain.RefusalEvent(c.Key, why, action, tenantID, cred.Address, cred.RequestID, a.Clock.now())
+	e := domain.RefusalEvent(c.Key, why, action, tenantID, cred.Address, cred.RequestID, a.Clock.Now())
 	a.Refusals.Add(e, c.Key.ID)
 }
 
@@ -102,9 +102,9 @@ func (a *Authenticate) apiKey(ctx context.Context, key domain.Secret, action dom
 		return Caller{}, fmt.Errorf("the API key is unknown: %w", domain.ErrUnauthorized)
 	}
 	if err != nil {
-		return Caller{}, wrap("authenticate", err)
+		return Caller{}, Wrap("authenticate", err)
 	}
-	now := a.Clock.now()
+	now := a.Clock.Now()
 	if k.Permits(action, now) {
 		return Caller{Key: k}, nil
 	}
@@ -127,7 +127,7 @@ func (a *Authenticate) owner(ctx context.Context, accessToken domain.Secret) (Ca
 	if err != nil {
 		return Caller{}, err
 	}
-	owner, now := Caller{Owner: &t}, a.Clock.now()
+	owner, now := Caller{Owner: &t}, a.Clock.Now()
 	refused := func(why string) (Caller, error) { return owner, fmt.Errorf("%s: %w", why, domain.ErrUnauthorized) }
 	if !now.Before(t.ExpiresAt) {
 		return refused("the access token has expired")
@@ -141,7 +141,7 @@ func (a *Authenticate) owner(ctx context.Context, accessToken domain.Secret) (Ca
 	case errors.Is(err, domain.ErrNotFound):
 		return refused("the access token's session is unknown")
 	case err != nil:
-		return owner, wrap("authenticate", err)
+		return owner, Wrap("authenticate", err)
 	case s.Token.UserID != t.Subject || s.Token.ApplicationID != t.ApplicationID:
 		return refused("the access token's session belongs to another user or application")
 	case !s.Alive(now):
@@ -170,7 +170,7 @@ func (a *Authenticate) serves(ctx context.Context, c Caller, tenantID string) er
 		return unknown
 	}
 	if err != nil {
-		return wrap("authenticate", err)
+		return Wrap("authenticate", err)
 	}
 	return nil
 }

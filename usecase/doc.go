@@ -24,10 +24,6 @@ type Clock func() time.Time
 // Now returns the clock's time as it can be stored: UTC, whole microseconds, no monotonic reading.
 func (c Clock) Now() time.Time { return c().UTC().Truncate(time.Microsecond) }
 
-func (c Clock) now() time.Time { return c.Now() }
-
-func wrap(operation string, err error) error { return Wrap(operation, err) }
-
 // Wrap wraps an error of a port with the operation that failed. A sentinel of domain or an *domain.Invalid is a result
 // and is kept; every other error is operational and becomes ErrUnavailable.
 func Wrap(operation string, err error) error {

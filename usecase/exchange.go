@@ -78,7 +78,7 @@ func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) 
 		}
 		return x.exchange(ctx, presented, in)
 	}
-	c, err := x.Minter.Keys.choose(ctx, x.Tokens, in.Ambient, in.TenantID, x.Clock.now(), in.LimitRead)
+	c, err := x.Minter.Keys.choose(ctx, x.Tokens, in.Ambient, in.TenantID, x.Clock.Now(), in.LimitRead)
 	if err != nil {
 		return Exchanged{}, err
 	}
@@ -106,7 +106,7 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 		return Exchanged{Outcome: domain.RefusedInvalid}, err
 	}
 	call := domain.Call{
-		Generation: presented.Generation, Now: x.Clock.now(), TenantID: in.TenantID, Authenticated: in.Authenticated,
+		Generation: presented.Generation, Now: x.Clock.Now(), TenantID: in.TenantID, Authenticated: in.Authenticated,
 		Binding: in.Binding, AccessTokenTTL: in.AccessTokenTTL, ClientAddress: in.ClientAddress, Restored: x.Restored,
 	}
 	// Nearly every exchange ends here, after one statement.
@@ -138,7 +138,7 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 		}
 	}
 	if err != nil {
-		return Exchanged{}, wrap("exchange", err)
+		return Exchanged{}, Wrap("exchange", err)
 	}
 	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: token, AnsweredAt: token.RotatedAt},
 		policy, call)

@@ -252,7 +252,7 @@ func (f *Feed) Keep(ctx context.Context, tenantID string) (time.Duration, error)
 		began := f.Clock()
 		longest, err := f.Store.LongestAccessTTL(ctx, tenantID)
 		if err != nil {
-			return wrap("read the longest lifetime of access tokens", err)
+			return Wrap("read the longest lifetime of access tokens", err)
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()

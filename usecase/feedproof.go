@@ -36,7 +36,7 @@ const proverMaxAge = 10 * time.Second
 func (p *Prove) Do(
 	ctx context.Context, tenantID, nonce string, cursor domain.Position, completeAfter time.Duration,
 ) (string, error) {
-	now := p.Clock.now()
+	now := p.Clock.Now()
 	by, err := p.prover(ctx, tenantID, now)
 	if err != nil {
 		return "", err
@@ -50,7 +50,7 @@ func (p *Prove) Do(
 		IssuedAt: now.Truncate(time.Second),
 	})
 	if err != nil {
-		return "", wrap("sign the proof of a view", err)
+		return "", Wrap("sign the proof of a view", err)
 	}
 	return jws, nil
 }
@@ -63,11 +63,11 @@ func (p *Prove) prover(ctx context.Context, tenantID string, now time.Time) (pro
 	t, err := p.Tenants.Tenant(ctx, tenantID)
 	if err != nil {
 		p.known.Delete(tenantID)
-		return prover{}, wrap("prove a view", err)
+		return prover{}, Wrap("prove a view", err)
 	}
 	policy, err := domain.Combine(t, domain.Application{})
 	if err != nil {
-		return prover{}, wrap("prove a view", err)
+		return prover{}, Wrap("prove a view", err)
 	}
 	by := prover{now, domain.Issuer(p.PublicURL, tenantID, policy.Issuer), policy.Algorithm}
 	p.known.Store(tenantID, by)

@@ -400,7 +400,7 @@ func StampAll(ctx context.Context, s port.Reach, clock Clock) error {
 	for {
 		more, err := stampSome(ctx, s, clock())
 		if err != nil {
-			return wrap("give the revocations their positions", err)
+			return Wrap("give the revocations their positions", err)
 		}
 		if !more {
 			return nil

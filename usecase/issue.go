@@ -55,7 +55,7 @@ type IssueInput struct {
 // exist, or was switched off meanwhile. When it has returned, the limit of the user's active refresh tokens in the
 // application holds. That limit ends the new one only if another issue overlapped this one or began later.
 func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
-	now, chosen := u.Clock.now(), !in.ID.IsZero()
+	now, chosen := u.Clock.Now(), !in.ID.IsZero()
 	asked, err := u.asked(in, now)
 	if err != nil {
 		return Grant{}, err
@@ -77,13 +77,13 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 		token, err = u.repeated(ctx, asked, now)
 	}
 	if err != nil {
-		return Grant{}, wrap("issue", err)
+		return Grant{}, Wrap("issue", err)
 	}
 	if policy.MaximumActiveTokens > 0 {
 		scope := domain.Scope{TenantID: in.TenantID, ApplicationID: in.ApplicationID, UserID: in.UserID}
 		event, err := domain.NewEvent(domain.TokenLimited, in.By, now, u.Random)
 		if err != nil {
-			return Grant{}, wrap("issue: keep the newest", err)
+			return Grant{}, Wrap("issue: keep the newest", err)
 		}
 		event.After = domain.EventObject(map[string]any{
 			domain.FieldMaximumActiveTokens: policy.MaximumActiveTokens, "revokedReason": domain.RevokedByLimit,
@@ -94,7 +94,7 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 			token, err = u.repeated(ctx, asked, now)
 		}
 		if err != nil {
-			return Grant{}, wrap("issue: keep the newest", err)
+			return Grant{}, Wrap("issue: keep the newest", err)
 		}
 	}
 	return u.Minter.grant(ctx, token, policy, token.RotatedAt, now, 0)
@@ -127,7 +127,7 @@ func (u *Issue) asked(in IssueInput, now time.Time) (domain.RefreshToken, error)
 func (u *Issue) policy(ctx context.Context, asked domain.RefreshToken, cookies bool) (domain.Policy, error) {
 	policy, err := u.Applications.Policy(ctx, asked.TenantID, asked.ApplicationID)
 	if err != nil {
-		return domain.Policy{}, wrap("issue: read the policy", err)
+		return domain.Policy{}, Wrap("issue: read the policy", err)
 	}
 	if !policy.Active {
 		return domain.Policy{}, domain.NewInvalid("applicationsId", domain.Inactive,

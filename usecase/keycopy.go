@@ -39,7 +39,7 @@ func (k *Keys) copied(ctx context.Context) (all []domain.OpenKey, err error) {
 	for since := uint64(0); ; {
 		page, err := k.Store.KeysSince(ctx, since, keyPage)
 		if err != nil {
-			return nil, wrap("copy the keys", err)
+			return nil, Wrap("copy the keys", err)
 		}
 		for _, s := range page {
 			since = s.Revision
@@ -62,7 +62,7 @@ func (k *Keys) copied(ctx context.Context) (all []domain.OpenKey, err error) {
 // putCopied stores the keys of another store with the check value in one step, so that an interrupted start leaves none
 // of them. It succeeds too if another process stored keys first: holdsCopied compares them.
 func (k *Keys) putCopied(ctx context.Context) error {
-	now := k.Clock.now()
+	now := k.Clock.Now()
 	check := domain.OpenKey{
 		SealedKey: domain.SealedKey{Kind: domain.KeyCheck, Number: 1, CreatedAt: now}, Plain: domain.NewSecret(checkText),
 	}
@@ -79,7 +79,7 @@ func (k *Keys) putCopied(ctx context.Context) error {
 		return err
 	}
 	if err := k.Store.AddKeys(ctx, event, sealed...); err != nil && !errors.Is(err, domain.ErrDuplicate) {
-		return wrap("put the keys of another store", err)
+		return Wrap("put the keys of another store", err)
 	}
 	return nil
 }

@@ -148,7 +148,7 @@ func (k *Keys) read(ctx context.Context) (err error) {
 		r := *k.ring.Load()
 		changed, err := k.Store.KeysSince(ctx, r.revision, keyPage)
 		if err != nil {
-			return wrap("read the keys", err)
+			return Wrap("read the keys", err)
 		}
 		complete := len(changed) < keyPage
 		if len(changed) > 0 {
@@ -274,7 +274,7 @@ func (k *Keys) load(ctx context.Context, tenantID string) error {
 		if tenantID != "" {
 			stored, err := k.Store.KeysOfTenant(ctx, tenantID)
 			if err != nil {
-				return wrap("load the keys of a tenant", err)
+				return Wrap("load the keys of a tenant", err)
 			}
 			for _, s := range stored {
 				if s.Kind == domain.KeySigning {
@@ -330,7 +330,7 @@ func (k *Keys) find(ctx context.Context, id string) (domain.SigningKey, error) {
 		k.misses.add(id, revision)
 		return domain.SigningKey{}, unknown
 	case err != nil:
-		return domain.SigningKey{}, wrap("look up a key", err)
+		return domain.SigningKey{}, Wrap("look up a key", err)
 	case s.TenantID == "": // made since the last reading
 		err = k.lookAgain(ctx)
 	default:

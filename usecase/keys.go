@@ -90,15 +90,15 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	// In the other order, another process that starts for the first time could come between and make this one fail.
 	hasData, err := c.Store.HasData(ctx)
 	if err != nil {
-		return nil, wrap("open keys", err)
+		return nil, Wrap("open keys", err)
 	}
 	revision, err := c.Store.KeyRevision(ctx)
 	if err != nil {
-		return nil, wrap("open keys", err)
+		return nil, Wrap("open keys", err)
 	}
 	stored, err := c.Store.KeysOfTenant(ctx, "")
 	if err != nil {
-		return nil, wrap("open keys", err)
+		return nil, Wrap("open keys", err)
 	}
 	there := make(map[domain.KeyKind]bool)
 	for _, s := range stored {
@@ -173,11 +173,11 @@ func (k *Keys) loadFirst(ctx context.Context) error {
 	r := &ring{readAt: k.Clock()}
 	var err error
 	if r.revision, err = k.Store.KeyRevision(ctx); err != nil {
-		return wrap("load keys", err)
+		return Wrap("load keys", err)
 	}
 	stored, err := k.Store.KeysOfTenant(ctx, "")
 	if err != nil {
-		return wrap("load keys", err)
+		return Wrap("load keys", err)
 	}
 	if err := k.check(stored); err != nil {
 		return err
@@ -249,7 +249,7 @@ func (k *Keys) randomKey() (domain.Secret, error) {
 
 // add seals and stores a key. It succeeds too if another process stored the key first.
 func (k *Keys) add(ctx context.Context, master domain.MasterKey, s domain.SealedKey, plain domain.Secret) error {
-	s.CreatedAt = k.Clock.now()
+	s.CreatedAt = k.Clock.Now()
 	sealed, err := master.Seal(s, plain, k.Random)
 	if err != nil {
 		return err
@@ -259,7 +259,7 @@ func (k *Keys) add(ctx context.Context, master domain.MasterKey, s domain.Sealed
 		return err
 	}
 	if err := k.Store.AddKeys(ctx, event, sealed); err != nil && !errors.Is(err, domain.ErrDuplicate) {
-		return wrap(fmt.Sprintf("add a %s key", s.Kind), err)
+		return Wrap(fmt.Sprintf("add a %s key", s.Kind), err)
 	}
 	return nil
 }
@@ -273,7 +273,7 @@ func (k *Keys) resealAll(ctx context.Context) error {
 	for {
 		page, err := k.Store.KeysSince(ctx, since, keyPage)
 		if err != nil {
-			return wrap("seal the keys again", err)
+			return Wrap("seal the keys again", err)
 		}
 		for _, s := range page {
 			since = s.Revision
@@ -309,7 +309,7 @@ func (k *Keys) reseal(ctx context.Context, s domain.SealedKey, plain domain.Secr
 		return err
 	}
 	if err := k.Store.Reseal(ctx, s, sealed.Sealed); err != nil && !errors.Is(err, domain.ErrConflict) {
-		return wrap("seal a key again", err)
+		return Wrap("seal a key again", err)
 	}
 	return nil
 }
@@ -419,7 +419,7 @@ func (k *Keys) newKey(ctx context.Context, a domain.Algorithm) (domain.Secret, e
 	defer k.making.release()
 	private, err := k.Signer.NewKey(a)
 	if err != nil {
-		return domain.Secret{}, wrap("make a signing key", err)
+		return domain.Secret{}, Wrap("make a signing key", err)
 	}
 	return private, nil
 }
@@ -433,7 +433,7 @@ type SigningKeys struct {
 // Prepare makes the first signing keys of all these that have none, in one write unless another process makes one
 // concurrently.
 func (k *Keys) Prepare(ctx context.Context, by domain.Origin, wanted []SigningKeys) error {
-	now := k.Clock.now()
+	now := k.Clock.Now()
 	err := k.makeFirst(ctx, by, now, wanted...)
 	if !errors.Is(err, domain.ErrDuplicate) {
 		return err
@@ -476,7 +476,7 @@ func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wa
 		}
 		sealed, err := master.Seal(domain.SealedKey{
 			Kind: domain.KeySigning, TenantID: w.TenantID, Algorithm: w.Algorithm, Number: 1,
-			ID: base64.RawURLEncoding.EncodeToString(id[:]), CreatedAt: k.Clock.now(),
+			ID: base64.RawURLEncoding.EncodeToString(id[:]), CreatedAt: k.Clock.Now(),
 		}, private, k.Random)
 		if err != nil {
 			return err
@@ -486,12 +486,12 @@ func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wa
 	if len(made) == 0 {
 		return nil
 	}
-	event, err := domain.KeysEvent(by, k.Clock.now(), k.Random, made...)
+	event, err := domain.KeysEvent(by, k.Clock.Now(), k.Random, made...)
 	if err != nil {
 		return err
 	}
 	if err := k.Store.AddKeys(ctx, event, made...); err != nil {
-		return wrap("add signing keys", err)
+		return Wrap("add signing keys", err)
 	}
 	for _, s := range made {
 		k.adopt(s)
@@ -510,7 +510,7 @@ func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, er
 	}
 	t, err := k.Signer.Verify(ctx, k.find, token)
 	if err != nil {
-		return domain.AccessToken{}, wrap("verify the access token", err)
+		return domain.AccessToken{}, Wrap("verify the access token", err)
 	}
 	return t, nil
 }
@@ -539,11 +539,11 @@ func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
 	case stale != nil:
 		return nil, stale
 	case len(keys.All()) > 0:
-		return nil, wrap("publish", errUnopened)
+		return nil, Wrap("publish", errUnopened)
 	}
 	set, err := k.Signer.JWKS(opened)
 	if err != nil {
-		return nil, wrap("publish", err)
+		return nil, Wrap("publish", err)
 	}
 	keys.set.Store(&set)
 	return set, nil

@@ -52,11 +52,11 @@ func (l *List) One(ctx context.Context, in OneInput) (Session, error) {
 		return Session{}, errNotOwn
 	}
 	if err != nil {
-		return Session{}, wrap("retrieve", err)
+		return Session{}, Wrap("retrieve", err)
 	}
-	end, ended := s.End(l.Clock.now())
+	end, ended := s.End(l.Clock.Now())
 	if !in.State.OrActive().Includes(!ended) {
-		return Session{}, wrap("retrieve", domain.ErrNotFound)
+		return Session{}, Wrap("retrieve", domain.ErrNotFound)
 	}
 	return newSession(s, end, ended), nil
 }
@@ -111,7 +111,7 @@ func (l *List) Page(ctx context.Context, in ListInput) (SessionPage, error) {
 	q.Below, q.Limit, q.MaxBytes, q.MaxRows = in.Below, in.Limit, maxPageBytes, maxPageRows
 	found, err := l.Tokens.List(ctx, q)
 	if err != nil {
-		return SessionPage{}, wrap("list", err)
+		return SessionPage{}, Wrap("list", err)
 	}
 	page := SessionPage{Sessions: make([]Session, len(found.Sessions)), Next: found.Next}
 	for i, s := range found.Sessions {
@@ -135,14 +135,14 @@ func (l *List) Count(ctx context.Context, in ListInput) (n int, more bool, err e
 	}
 	n, more, err = l.Tokens.Count(ctx, q)
 	if err != nil {
-		return 0, false, wrap("count", err)
+		return 0, false, Wrap("count", err)
 	}
 	return n, more, nil
 }
 
 // query returns the query of in, without the bounds.
 func (l *List) query(in ListInput) (port.ListQuery, error) {
-	q := port.ListQuery{TenantID: in.TenantID, State: in.State.OrActive(), Now: l.Clock.now()}
+	q := port.ListQuery{TenantID: in.TenantID, State: in.State.OrActive(), Now: l.Clock.Now()}
 	if in.UserID != nil || in.ApplicationID != nil {
 		s, err := domain.ParseSelector(in.TenantID,
 			domain.SelectorInput{UserID: in.UserID, ApplicationID: in.ApplicationID})

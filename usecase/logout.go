@@ -54,18 +54,18 @@ func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
 		return nil, l.notFound(ctx, parsed.Sessions)
 	}
 	var revoked []domain.ID
-	how := port.Revocation{At: l.Clock.now(), Reason: domain.RevokedByRequest}
+	how := port.Revocation{At: l.Clock.Now(), Reason: domain.RevokedByRequest}
 	for _, t := range parsed.Sessions {
 		event, err := domain.RevocationEvent(
 			in.TenantID, domain.Selector{TokenID: t.ID}, how.Reason, in.By, how.At, l.Keys.Random)
 		if err != nil {
-			return nil, wrap("log out", err)
+			return nil, Wrap("log out", err)
 		}
 		switch err := l.Revocations.Revoke(ctx, in.TenantID, t.ID, how, event); {
 		case err == nil:
 			revoked = append(revoked, t.ID)
 		case !errors.Is(err, domain.ErrNotFound):
-			return nil, wrap("log out", err)
+			return nil, Wrap("log out", err)
 		}
 	}
 	if len(revoked) == 0 {
@@ -79,10 +79,10 @@ func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
 func (l *Logout) notFound(ctx context.Context, sessions []domain.PresentedToken) error {
 	for _, t := range sessions {
 		switch s, err := l.Tokens.Snapshot(ctx, t.ID); {
-		case err == nil && s.Alive(l.Clock.now()):
+		case err == nil && s.Alive(l.Clock.Now()):
 			return ErrOtherTenants
 		case err != nil && !errors.Is(err, domain.ErrNotFound):
-			return wrap("log out: read the session", err)
+			return Wrap("log out: read the session", err)
 		}
 	}
 	return domain.ErrNotFound

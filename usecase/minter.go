@@ -43,7 +43,7 @@ func (m Minter) grant(
 	}
 	access, err := m.Signer.Sign(ctx, key, claims)
 	if err != nil {
-		return Grant{}, wrap("sign the access token", err)
+		return Grant{}, Wrap("sign the access token", err)
 	}
 	tokenString, err := m.Keys.mint(t)
 	if err != nil {

@@ -80,9 +80,9 @@ func (u *Patch) One(
 		}
 		return s.Token, err
 	}
-	t, err := read(u.Clock.now()) // to learn its user
+	t, err := read(u.Clock.Now()) // to learn its user
 	if err != nil {
-		return domain.RefreshToken{}, wrap("patch", err)
+		return domain.RefreshToken{}, Wrap("patch", err)
 	}
 	release, err := u.turns.acquire(ctx, patchTurn{tenantID, t.UserID}, 1)
 	if err != nil {
@@ -91,7 +91,7 @@ func (u *Patch) One(
 	defer release()
 	var after domain.RefreshToken
 	err = attempts(ctx, func() error {
-		now := u.Clock.now()
+		now := u.Clock.Now()
 		t, err := read(now)
 		if err != nil {
 			return err
@@ -170,7 +170,7 @@ var errLarge = errors.New("more pages")
 func (u *Patch) ofUser(ctx context.Context, q port.ListQuery, pages int, in PatchInput) (n int, err error) {
 	err = attempts(ctx, func() error {
 		q := q
-		q.Now, n = u.Clock.now(), 0
+		q.Now, n = u.Clock.Now(), 0
 		d := u.decider(in.Patch)
 		if q.ApplicationID != "" {
 			if _, err := d.policy(ctx, q.TenantID, q.ApplicationID); err != nil {
@@ -231,7 +231,7 @@ func attempts(ctx context.Context, f func() error) error {
 		case err == nil || errors.Is(err, errLarge):
 			return err
 		case !errors.Is(err, domain.ErrConflict):
-			return wrap("patch", err)
+			return Wrap("patch", err)
 		}
 	}
 	return fmt.Errorf("patch: %w", domain.ErrBusy)

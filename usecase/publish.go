@@ -67,13 +67,13 @@ func (p *Publish) check(ctx context.Context, tenantID string) error {
 	t, err := p.Tenants.Tenant(ctx, tenantID)
 	p.Keys.checks.release()
 	if err != nil {
-		return wrap("publish", err)
+		return Wrap("publish", err)
 	}
 	policy, err := domain.Combine(t, domain.Application{})
 	if err != nil {
-		return wrap("publish", err)
+		return Wrap("publish", err)
 	}
-	return p.Keys.ensureKey(ctx, tenantID, policy.Algorithm, p.Clock.now())
+	return p.Keys.ensureKey(ctx, tenantID, policy.Algorithm, p.Clock.Now())
 }
 
 // Shared returns the JWK Set of the keys that all tenants share and, while there is a single tenant, of that tenant's
@@ -89,7 +89,7 @@ func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
 		p.Keys.checks.release()
 		switch {
 		case err != nil && only == nil:
-			return nil, wrap("publish", err)
+			return nil, Wrap("publish", err)
 		case err == nil:
 			only = &onlyTenant{at: now}
 			if one {

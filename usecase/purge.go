@@ -65,7 +65,7 @@ func (p *Purge) Pass(ctx context.Context, progress func(port.Purged)) (port.Purg
 // ctx is done, but deletions without an event are one in any case.
 func (p *Purge) Run(ctx context.Context, interval time.Duration, progress func(port.Purged), failed func(error)) {
 	for ctx.Err() == nil {
-		_, err := p.pass(ctx, p.Clock.now().Add(-interval), progress)
+		_, err := p.pass(ctx, p.Clock.Now().Add(-interval), progress)
 		routine := errors.Is(err, domain.ErrConflict) || ctx.Err() != nil
 		if err != nil && !routine || errors.Is(err, ErrPassUnrecorded) {
 			failed(err)
@@ -84,14 +84,14 @@ func (p *Purge) pass(
 			p.release(ctx)
 		}
 		if failed := p.record(ctx, sum); failed != nil {
-			err = errors.Join(err, wrap("purge", fmt.Errorf("%w: %w", ErrPassUnrecorded, failed)))
+			err = errors.Join(err, Wrap("purge", fmt.Errorf("%w: %w", ErrPassUnrecorded, failed)))
 		}
 	}()
 	for {
 		begin := p.Clock()
 		done, err := p.step(ctx, endedBefore)
 		if err != nil {
-			return sum, wrap("purge", err)
+			return sum, Wrap("purge", err)
 		}
 		if progress != nil {
 			progress(done)
@@ -104,7 +104,7 @@ func (p *Purge) pass(
 		}
 		rest := min(max(purgeRest*p.Clock().Sub(begin), purgeMinPause), purgeMaxPause)
 		if err := p.Pause(ctx, rest); err != nil {
-			return sum, wrap("purge", err)
+			return sum, Wrap("purge", err)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func (p *Purge) pass(
 func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, error) {
 	ctx, cancel := context.WithTimeout(ctx, purgeStepTimeout)
 	defer cancel()
-	now := p.Clock.now()
+	now := p.Clock.Now()
 	step := port.PurgeStep{
 		LeaseHolder: p.LeaseHolder, Now: now, LeaseUntil: now.Add(PurgeLease),
 		EndedBefore: endedBefore, Before: now.Add(-p.After), MaxClockSkew: domain.MaxClockSkew, Limit: purgeStep,
@@ -141,7 +141,7 @@ func (p *Purge) record(ctx context.Context, sum port.Purged) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeEndTimeout)
 	defer cancel()
-	event, err := domain.NewEvent(domain.PurgePass, domain.Service(), p.Clock.now(), p.Random)
+	event, err := domain.NewEvent(domain.PurgePass, domain.Service(), p.Clock.Now(), p.Random)
 	if err != nil {
 		return err
 	}

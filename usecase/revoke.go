@@ -57,11 +57,11 @@ func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
 	if err != nil {
 		return Revoked{}, err
 	}
-	at := r.Clock.now()
+	at := r.Clock.Now()
 	how := port.Revocation{At: at, Reason: domain.RevokedByRequest}
 	event, err := domain.RevocationEvent(in.TenantID, selector, how.Reason, in.By, at, r.Keys.Random)
 	if err != nil {
-		return Revoked{}, wrap("revoke", err)
+		return Revoked{}, Wrap("revoke", err)
 	}
 	if selector.IsToken() {
 		err = r.Revocations.Revoke(ctx, in.TenantID, selector.TokenID, how, event)
@@ -69,7 +69,7 @@ func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
 		_, err = r.Revocations.RevokeScope(ctx, selector.Scope, selector.Except, how, event)
 	}
 	if err != nil {
-		return Revoked{}, wrap("revoke", err)
+		return Revoked{}, Wrap("revoke", err)
 	}
 	return Revoked{Selector: selector, At: at, Cookies: cookies}, nil
 }
@@ -94,7 +94,7 @@ func (r *Revoke) cookies(ctx context.Context, in RevokeInput, s domain.Selector)
 		p, err = domain.DefaultPolicy(), nil
 	}
 	if err != nil {
-		return nil, wrap("revoke: read the policy", err)
+		return nil, Wrap("revoke: read the policy", err)
 	}
 	return &p, nil
 }

@@ -28,16 +28,23 @@ const (
 	StatusRefused  = 4
 )
 
-// Failure is an error of a command of administration.
+// Failure is an error of a command that has exit statuses of its own.
 type Failure struct {
-	Status  int // with which the program exits
-	Message string
+	Status int   // with which the program exits
+	Err    error // nil if there is nothing to report
 }
 
-func (f *Failure) Error() string { return f.Message }
+func (f *Failure) Error() string {
+	if f.Err == nil {
+		return ""
+	}
+	return f.Err.Error()
+}
+
+func (f *Failure) Unwrap() error { return f.Err }
 
 func failed(status int, format string, a ...any) error {
-	return &Failure{status, fmt.Sprintf(format, a...)}
+	return &Failure{status, fmt.Errorf(format, a...)}
 }
 
 // Transport sends requests to the HTTP APIs of a service.

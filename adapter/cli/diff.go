@@ -10,20 +10,8 @@ import (
 	"github.com/refreshd/refreshd/config"
 )
 
-// StatusError ends the program with that status. Without Err there is nothing to report.
-type StatusError struct {
-	Status int
-	Err    error
-}
-
-func (e *StatusError) Error() string {
-	if e.Err == nil {
-		return ""
-	}
-	return e.Err.Error()
-}
-
-func (e *StatusError) Unwrap() error { return e.Err }
+// errDiffers ends diff with its status for a difference. It has no message.
+var errDiffers = &Failure{Status: 1}
 
 func (l *line) diff() *cobra.Command {
 	var (
@@ -52,15 +40,15 @@ The exit status is that of diff: 0 if there is no difference, 1 if there is one,
 		}
 		differs, err := l.Diff(ctx, loaded, ApplyOptions{File: name, KeepKeys: keep, PassphraseFile: passphrase.text})
 		if err == nil && differs {
-			return &StatusError{Status: 1}
+			return errDiffers
 		}
 		return err
 	})
 	run := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
 		err := run(c, args)
-		if err != nil && !errors.As(err, new(*StatusError)) {
-			return &StatusError{2, err}
+		if err != nil && !errors.Is(err, errDiffers) {
+			return &Failure{2, err} // whatever status it has: 1 is a difference
 		}
 		return err
 	}

@@ -150,7 +150,7 @@ func TestTheStatusOfADiff(t *testing.T) {
 		{[]string{"diff", "-f", "same.yaml", "--log-level=x"}, 2, "--log-level"},
 	} {
 		got := run(t, nil, tt.args...)
-		var of *cli.StatusError
+		var of *cli.Failure
 		if status := 0; errors.As(got.err, &of) && of.Status != tt.status || (got.err == nil) != (tt.status == status) {
 			t.Errorf("%q: %v, want status %d", tt.args, got.err, tt.status)
 		}

@@ -321,7 +321,7 @@ func TestAnExportIsComparedAndAppliedToItsStoreWithoutTheAPIKeys(t *testing.T) {
 
 	edited := fileWith(t, strings.Replace(got.stdout, "- id: globex\n", "- id: hooli\n", 1))
 	differs, err := runs(t, environ, "diff", "-f", edited, "--keep-keys")
-	var of *cli.StatusError
+	var of *cli.Failure
 	if !errors.As(err, &of) || of.Status != 1 || of.Error() != "" {
 		t.Errorf("diff: error %v, want the status 1", err)
 	}

@@ -87,17 +87,14 @@ func Main(o Options) int {
 // status is the exit status of a run that failed: 2 if the command line is wrong, that of a *cli.Failure, otherwise 1.
 func status(err error) int {
 	var (
-		of      *cli.StatusError
 		refused *config.Error
 		failure *cli.Failure
 	)
 	switch {
-	case errors.As(err, &of):
-		return of.Status
-	case errors.As(err, &refused) && refused.WrongUsage(), errors.As(err, new(*cli.UsageError)):
-		return cli.StatusUsage
 	case errors.As(err, &failure):
 		return failure.Status
+	case errors.As(err, &refused) && refused.WrongUsage(), errors.As(err, new(*cli.UsageError)):
+		return cli.StatusUsage
 	default:
 		return cli.StatusFailed
 	}
