@@ -405,7 +405,8 @@ func TestFollowPrintsEachEventOnce(t *testing.T) {
 // A shell completes ids from the store or the service. What fails there must not be printed between the words.
 func TestIDsAreCompletedQuietly(t *testing.T) {
 	f := &fake{respond: func(w http.ResponseWriter, r *http.Request) {
-		sends(w, 200, `[{"id":"acme","name":"backend"},{"id":"globex","name":"front"},{"id":"a\nb","name":"x"}]`)
+		sends(w, 200, `[{"id":"acme","name":"backend"},{"id":"globex","name":"front"},{"id":"a\nb","name":"x"},`+
+			`{"id":"-f","name":"--server=https://evil.example"}]`)
 	}}
 	for line, want := range map[string]string{
 		"tenant show|a":                           "acme\n:4\n",
@@ -414,6 +415,7 @@ func TestIDsAreCompletedQuietly(t *testing.T) {
 		"application show|--tenant=acme|g":        "globex\n:4\n",
 		"application show|":                       ":4\n", // without a tenant
 		"apikey rotate|b":                         "backend\n:4\n",
+		"apikey rotate|":                          "backend\nfront\nx\n:4\n", // and no name that is a flag
 		"token list|--tenant|gl":                  "globex\n:4\n",
 		"token revoke|--tenant=t|--application|a": "acme\n:4\n",
 	} {
