@@ -483,3 +483,21 @@ func TestJSONHasTheTextOfTheResponse(t *testing.T) {
 		t.Errorf("show printed %s (%v, %v), want the name %+q", got.stdout, err, got.err, name)
 	}
 }
+
+// A proxy or a service that redirects does not get the API key sent to another host.
+func TestARedirectGetsNoAPIKey(t *testing.T) {
+	other := &fake{respond: func(w http.ResponseWriter, _ *http.Request) { sends(w, http.StatusOK, "[]") }}
+	elsewhere := httptest.NewServer(other)
+	defer elsewhere.Close()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		f := &fake{respond: func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL+r.URL.Path, status)
+		}}
+		if got := administer(t, f, "", "tenant", "list"); got.status != cli.StatusFailed {
+			t.Errorf("%d: %+v, want a failure", status, got)
+		}
+	}
+	if len(other.requests) > 0 {
+		t.Errorf("the other host got %q", other.requests)
+	}
+}
