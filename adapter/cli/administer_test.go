@@ -454,7 +454,8 @@ func TestFollowPrintsEachEventOnce(t *testing.T) {
 // A shell completes ids from the store or the service. What fails there must not be printed between the words.
 func TestIDsAreCompletedQuietly(t *testing.T) {
 	f := &fake{respond: func(w http.ResponseWriter, r *http.Request) {
-		sends(w, 200, `[{"id":"acme","name":"backend"},{"id":"globex","name":"front"},{"id":"a\nb","name":"x"}]`)
+		sends(w, 200, `[{"id":"acme","name":"backend"},{"id":"globex","name":"front"},{"id":"a\nb","name":"x"},`+
+			`{"id":"-f","name":"--server=https://evil.example"}]`)
 	}}
 	for line, want := range map[string]string{
 		"tenant show|a":                           "acme\n:4\n",
@@ -463,6 +464,7 @@ func TestIDsAreCompletedQuietly(t *testing.T) {
 		"application show|--tenant=acme|g":        "globex\n:4\n",
 		"application show|":                       ":4\n", // without a tenant
 		"apikey rotate|b":                         "backend\n:4\n",
+		"apikey rotate|":                          "backend\nfront\nx\n:4\n", // and no name that is a flag
 		"token list|--tenant|gl":                  "globex\n:4\n",
 		"token revoke|--tenant=t|--application|a": "acme\n:4\n",
 	} {
@@ -528,5 +530,23 @@ func TestJSONHasTheTextOfTheResponse(t *testing.T) {
 	var shown struct{ Name string }
 	if err := json.Unmarshal([]byte(got.stdout), &shown); err != nil || shown.Name != name {
 		t.Errorf("show printed %s (%v, %v), want the name %+q", got.stdout, err, got.err, name)
+	}
+}
+
+// A proxy or a service that redirects does not get the API key sent to another host.
+func TestARedirectGetsNoAPIKey(t *testing.T) {
+	other := &fake{respond: func(w http.ResponseWriter, _ *http.Request) { sends(w, http.StatusOK, "[]") }}
+	elsewhere := httptest.NewServer(other)
+	defer elsewhere.Close()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		f := &fake{respond: func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL+r.URL.Path, status)
+		}}
+		if got := administer(t, f, "", "tenant", "list"); got.status != cli.StatusFailed {
+			t.Errorf("%d: %+v, want a failure", status, got)
+		}
+	}
+	if len(other.requests) > 0 {
+		t.Errorf("the other host got %q", other.requests)
 	}
 }

@@ -77,7 +77,8 @@ func (l *line) completeFlag(c *cobra.Command, flag, path string) {
 		})
 }
 
-// listed returns the words of a list that begin with the text.
+// listed returns the words of a list that begin with the text. One that begins with a hyphen would be read as a flag,
+// such as another --server, and a name can be any text.
 func (l *line) listed(
 	c *cobra.Command, path, begun string, of func(listRow) string,
 ) (words []cobra.Completion) {
@@ -104,7 +105,8 @@ func (l *line) listed(
 		return nil
 	}
 	for _, row := range rows {
-		if word := of(row); word != "" && strings.HasPrefix(word, begun) && word == printable(word) {
+		word := of(row)
+		if word != "" && word[0] != '-' && strings.HasPrefix(word, begun) && word == printable(word) {
 			words = append(words, word)
 		}
 	}

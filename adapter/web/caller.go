@@ -202,9 +202,9 @@ func identify(c echo.Context, action domain.Action) (caller usecase.Caller, noTe
 	if route == nil || action != route.Action && !slices.Contains(route.Asks, action) {
 		return caller, nil, fmt.Errorf("web: the route %s does not list the action %s", c.Path(), action)
 	}
-	cred := usecase.Credential{APIKey: s}
+	cred := usecase.Credential{APIKey: s, Address: c.RealIP(), RequestID: record.RequestID}
 	if isAccessToken(s) && !route.BackendOnly {
-		cred = usecase.Credential{AccessToken: s}
+		cred.APIKey, cred.AccessToken = domain.Secret{}, s
 	}
 	tenantIn := RequiredTenant
 	if route.TenantOptional {

@@ -385,6 +385,13 @@ func TestAServiceRecordsARefusedAPIKey(t *testing.T) {
 		Kinds: []domain.EventKind{domain.APIKeyRefused}, Limit: 9, MaxRows: 9, MaxBytes: 1 << 20,
 	})
 	if err != nil || len(page.Events) != 1 || page.Events[0].ObjectID != k.ID.String() {
-		t.Errorf("the audit trail has %v (%v), want one refusal of the key", page.Events, err)
+		t.Fatalf("the audit trail has %v (%v), want one refusal of the key", page.Events, err)
+	}
+	want := domain.Origin{
+		Actor:     domain.Actor{Kind: domain.ActorAPIKey, ID: k.ID.String(), Name: "k", Address: "192.0.2.1"},
+		RequestID: w.Header().Get("X-Request-Id"),
+	}
+	if got := page.Events[0].Origin; got != want {
+		t.Errorf("the refusal is of %+v, want %+v", got, want)
 	}
 }
