@@ -65,8 +65,8 @@ func (r *Refusals) first(minute time.Time, key domain.ID) bool {
 	return !known
 }
 
-// Run stores queued events until ctx is done, and then those that are queued. It returns at most one time-out of a write
-// after ctx is done, whatever is queued and whichever write has begun.
+// Run stores queued events until ctx is done, and then those that are queued. It returns at most one time-out of a
+// write after ctx is done, whatever is queued and whichever write has begun.
 func (r *Refusals) Run(ctx context.Context) error {
 	writes, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()

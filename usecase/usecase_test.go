@@ -40,8 +40,8 @@ type world struct {
 	replica
 	clock  *clock
 	random *counting
-	store  *memstore.Store // without the probe, to inspect and to prepare
-	probe  *probe          // what the use cases are given
+	store  port.Store // without the probe, to inspect and to prepare
+	probe  *probe     // what the use cases are given
 	master domain.MasterKey
 }
 
