@@ -42,8 +42,8 @@ type rows struct {
 	format  string
 	columns []column
 	derive  func(row []member) []member // returns members for a table that are made from others; nil for none
-	padded  bool  // the columns are aligned, for a terminal
-	widths  []int // those of the first page: it would take all pages to know the others
+	padded  bool                        // the columns are aligned, for a terminal
+	widths  []int                       // those of the first page: it would take all pages to know the others
 	written int
 }
 
