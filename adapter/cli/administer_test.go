@@ -380,6 +380,44 @@ func TestAWrongOrUnconfirmedCommandSendsNothing(t *testing.T) {
 	}
 }
 
+// A new API key is named by an argument, as a tenant is by its id; a key is no argument, since process lists show it.
+func TestAnAPIKeyIsNamedByAnArgument(t *testing.T) {
+	f := &fake{respond: func(w http.ResponseWriter, _ *http.Request) {
+		sends(w, 201, `{"id":"2","name":"backend","key":"`+testKey+`x"}`)
+	}}
+	want := `POST /api-key {"name":"backend","tenantId":"acme"}`
+	for _, line := range []string{
+		"apikey create backend --set=tenantId=acme", "apikey create backend --set=tenantId=acme --set=name=backend",
+	} {
+		f.requests = nil
+		if got := administer(t, f, "", strings.Fields(line)...); got.err != nil || f.requests[0] != want {
+			t.Errorf("%s: %+v, sent %q, want %q", line, got, f.requests, want)
+		}
+	}
+	f.requests = nil
+	for _, line := range []string{"a b", "a --set=name=b", testKey} {
+		got := administer(t, f, "", append([]string{"apikey", "create"}, strings.Fields(line)...)...)
+		if got.status != cli.StatusUsage || len(f.requests) > 0 || strings.Contains(got.err.Error(), testKey) {
+			t.Errorf("apikey create %s: %+v, sent %q, want it refused", line, got, f.requests)
+		}
+	}
+}
+
+// The output of a rotation says how it ends: the former text stays valid until the next step, which is easy to forget.
+func TestARotationNamesTheNextStep(t *testing.T) {
+	f := &fake{respond: func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			sends(w, 200, `[{"id":"2","name":"backend"}]`)
+			return
+		}
+		sends(w, 200, `{"id":"2","name":"backend","key":"`+testKey+`x"}`)
+	}}
+	if got := administer(t, f, "", "apikey", "rotate", "backend"); got.stdout != testKey+"x\n" ||
+		!strings.Contains(got.stderr, "refreshd apikey end-previous backend") {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A table of events says what each is about and which fields an update changed, and shows no value.
 func TestATableOfEventsNamesWhatChanged(t *testing.T) {
 	f := &fake{respond: func(w http.ResponseWriter, _ *http.Request) {

@@ -30,7 +30,7 @@ command takes the id of an API key or its name. The API key of --server needs pe
 
 To change a key without an outage: rotate it, give the new text to its users, and end the previous
 text when no request uses it any more.`,
-		`  refreshd apikey create --set name=backend --set 'permissions.endpoints={/jwt/issue: [POST]}'
+		`  refreshd apikey create backend --set 'permissions.endpoints={/jwt/issue: [POST]}'
   refreshd apikey rotate backend --key-file backend.key
   refreshd apikey end-previous backend`,
 		l.listOf(r, texts{`List the API keys by name: all, or with --tenant those of that tenant. The keys themselves are not
@@ -145,26 +145,33 @@ func (l *line) apikeyCreate(r *resource) *cobra.Command {
 		output   outputFlag
 	)
 	c := &cobra.Command{
-		Use: "create", Short: "Create an API key",
-		Long: `Create an API key, from a document, from --set, or from both. It needs a name, and permissions
-("refreshd help permissions"). With tenantId it is valid for that tenant only. Its text is made,
-unless the document has a key: then nothing is shown.
+		Use: "create [NAME]", Short: "Create an API key",
+		Long: `Create an API key, from a document, from --set, or from both. It needs a name, in the argument, the
+document or --set. Without permissions ("refreshd help permissions") every request with it is
+refused. With tenantId it is valid for that tenant only. Its text is made, unless the document has
+a key: then nothing is shown.
 
 ` + keyHelp + "\n\n" + documentHelp,
-		Example: `  refreshd apikey create --set name=backend --set 'permissions.endpoints={/jwt/issue: [POST]}'
+		Example: `  refreshd apikey create backend --set 'permissions.endpoints={/jwt/issue: [POST]}'
   refreshd apikey create -f apikey.yaml --key-file backend.key`,
-		Args: noArguments,
+		Args: oneNameAtMost,
 	}
 	document.add(c)
 	file.add(c)
 	output.add(c)
-	return l.administers(c, func(ctx context.Context, s *session, _ []string) error {
+	return l.administers(c, func(ctx context.Context, s *session, args []string) error {
 		if err := r.checks(s, &output, file.check); err != nil {
 			return err
 		}
 		body, err := document.read(s)
 		if err != nil {
 			return err
+		}
+		if len(args) == 1 {
+			if name, ok := body["name"]; ok && name != args[0] {
+				return s.wrong("the argument and the document or --set give the API key two names: give it one")
+			}
+			body["name"] = args[0]
 		}
 		client, err := s.client(ctx, writing)
 		if err != nil {
@@ -176,6 +183,17 @@ unless the document has a key: then nothing is shown.
 		}
 		return file.shown(s, &output, got, "created")
 	})
+}
+
+// oneNameAtMost takes the name of a new API key, and no key: process lists show arguments.
+func oneNameAtMost(c *cobra.Command, args []string) error {
+	switch {
+	case len(args) > 1:
+		return wrong(c, "name one API key only: %s", c.UseLine())
+	case len(args) == 1 && (args[0] == "" || strings.HasPrefix(args[0], "ak_")):
+		return wrong(c, "the argument is the name of the API key: %s", c.UseLine())
+	}
+	return nil
 }
 
 func (l *line) apikeyRotate(r *resource) *cobra.Command {
@@ -211,6 +229,7 @@ now.
 		if err != nil {
 			return err
 		}
+		s.note("The former text is valid too, until it is ended: refreshd apikey end-previous %s", printable(args[0]))
 		return file.shown(s, &output, got, "rotated")
 	})
 }

@@ -152,6 +152,10 @@ func eachCommand(c *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
+// onDatabase are the commands that use the database also where REFRESHD_SERVER names a service for those of
+// administration. They say so: an export for a copy of staging would otherwise be that of another store, unnoticed.
+var onDatabase = []string{"migrate", "apply", "diff", "export", "purge"}
+
 // configured completes a command that loads the configuration and then does its work. It takes the flags of the
 // settings that it uses.
 func (l *line) configured(c *cobra.Command, do func(context.Context, config.Config) error) *cobra.Command {
@@ -161,6 +165,9 @@ func (l *line) configured(c *cobra.Command, do func(context.Context, config.Conf
 		loaded, err := config.Load(setFlags(c), l.Environ, l.Schemes...)
 		if err != nil {
 			return err
+		}
+		if loaded.Server != "" && slices.Contains(onDatabase, c.Name()) {
+			fmt.Fprintf(l.Stderr, "%s uses the database, and not the service that REFRESHD_SERVER names.\n", c.CommandPath())
 		}
 		return do(c.Context(), loaded)
 	})

@@ -104,6 +104,21 @@ func TestACommandDoesItsWorkWithTheSettingsOfTheLine(t *testing.T) {
 	}
 }
 
+// A command on the database says that it does not use the service of REFRESHD_SERVER.
+func TestACommandOnTheDatabaseSaysThatItIgnoresTheServer(t *testing.T) {
+	for _, line := range []string{"migrate", "apply -f a.yaml", "diff -f a.yaml", "export", "purge", "health"} {
+		const note = "uses the database, and not the service"
+		got := run(t, []string{"REFRESHD_SERVER=https://auth.example.com"}, strings.Fields(line)...)
+		if got.err != nil || strings.Contains(got.stdout, note) != (line != "health") {
+			t.Errorf("%s: error %v, printed\n%s\nwant the note %q only of commands on the database", line, got.err, got.stdout,
+				note)
+		}
+		if got := run(t, nil, strings.Fields(line)...); strings.Contains(got.stdout, note) {
+			t.Errorf("%s without a server printed\n%s", line, got.stdout)
+		}
+	}
+}
+
 // A misspelt command line starts nothing, and says what was meant.
 func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 	for _, tt := range []struct {

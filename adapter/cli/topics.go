@@ -129,8 +129,8 @@ func exitStatusText() string {
 	return `A command exits with one of these statuses:
 
   0  It is done.
-  1  It failed: the database or the service cannot be reached, is overloaded, or had an internal
-     error. To repeat the command is safe.
+  1  It failed: a setting or a file is not valid, or the database or the service cannot be reached,
+     is overloaded, or had an internal error. To repeat the command is safe.
   2  The command line is wrong. Nothing was done, and no database was made. A command that needs a
      confirmation has this status too if it has no terminal to ask on, and no --yes.
   3  There is no such object: refresh token, tenant, application, API key or key.
@@ -138,7 +138,8 @@ func exitStatusText() string {
      version of --if-match, the API key may not do it, or it was not confirmed.
 
 Statuses 3 and 4 are those of the commands of administration: token, tenant, application, apikey,
-key and audit. All other commands exit with 0, 1 or 2.
+key and audit. All other commands exit with 0, 1 or 2. diff has the statuses of the program diff:
+0 if there is no difference, 1 if there is one, 2 for a failure.
 `
 }
 

@@ -127,7 +127,10 @@ func (p process) confirm(ctx context.Context, unnamed []admin.Unnamed, k admin.K
 	case yes:
 		return nil
 	case !p.terminal().CanAsk():
-		return errors.New("there is no terminal to ask: add --yes to delete these; nothing was changed")
+		return &cli.StatusError{
+			Status: cli.StatusUsage,
+			Err:    errors.New("there is no terminal to ask: add --yes to delete these; nothing was changed"),
+		}
 	}
 	agreed, err := p.terminal().Confirm(ctx, "Type yes to apply the file and delete these: ")
 	if err == nil && !agreed {

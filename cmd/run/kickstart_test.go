@@ -353,6 +353,9 @@ func TestPruneDeletesWhatTheFileDoesNotName(t *testing.T) {
 	unchanged("a dry run")
 	_, err := runs(t, environ, "apply", "-f", file, "--prune")
 	wantSays(t, "without a terminal", err, "add --yes")
+	if refused := new(cli.StatusError); !errors.As(err, &refused) || refused.Status != cli.StatusUsage {
+		t.Errorf("without a terminal: %v, want the status of a wrong command line", err)
+	}
 	unchanged("an apply without a confirmation")
 	for _, tt := range []struct{ text, says string }{
 		{rest + "apiKeys: [{name: a, key: short}]", "apiKeys[0].key"},
