@@ -138,7 +138,8 @@ func exitStatusText() string {
      version of --if-match, the API key may not do it, or it was not confirmed.
 
 Statuses 3 and 4 are those of the commands of administration: token, tenant, application, apikey,
-key and audit. All other commands exit with 0, 1 or 2.
+key and audit. All other commands exit with 0, 1 or 2. Status 1 of "refreshd diff" is a difference,
+and that of "refreshd doctor" a check that failed.
 `
 }
 
