@@ -48,6 +48,9 @@ type Config struct {
 	MasterKey         domain.Secret
 	MasterKeyPrevious domain.Secret
 
+	// SecretFiles are the paths of the files that hold secrets of this configuration.
+	SecretFiles []string
+
 	// Server is the URL of the service that a command of administration sends requests to, with no trailing slash. If it
 	// is empty, the command opens the database. APIKey authenticates those requests. Tenant is the one that they are
 	// about. Each may be zero.

@@ -45,12 +45,12 @@ type setting struct {
 
 // Which commands use a setting: those that read settings, those that open the store, those that open its keys, and
 // those of administration, which open the store unless they send requests to a service. Each of the last has commands
-// below it, which use the same settings.
+// below it, which use the same settings. doctor uses all of serve, which it checks.
 var (
-	readers = append([]string{"serve", "migrate", "apply", "diff", "export", "purge", "health"}, administrators...)
-	openers = append([]string{"serve", "migrate", "apply", "diff", "export", "purge"}, administrators...)
-	keepers = append([]string{"serve", "apply", "diff", "export"}, administrators...)
-	server  = []string{"serve"}
+	readers = append([]string{"serve", "doctor", "migrate", "apply", "diff", "export", "purge", "health"}, administrators...)
+	openers = append([]string{"serve", "doctor", "migrate", "apply", "diff", "export", "purge"}, administrators...)
+	keepers = append([]string{"serve", "doctor", "apply", "diff", "export"}, administrators...)
+	server  = []string{"serve", "doctor"}
 
 	administrators = []string{"token", "tenant", "application", "apikey", "key", "audit"}
 )
@@ -73,7 +73,7 @@ var settings = withFileForms([]setting{
 		parse: func(*draft, string) error { return nil },
 	},
 	{
-		name: "listen", takenBy: []string{"serve", "health"}, form: "HOST:PORT", def: "127.0.0.1:3000",
+		name: "listen", takenBy: []string{"serve", "doctor", "health"}, form: "HOST:PORT", def: "127.0.0.1:3000",
 		help: "host:port of the API; port 0 chooses a free one",
 		parse: func(c *draft, text string) (err error) {
 			c.Listen, err = parseListen(text)
@@ -172,7 +172,7 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
-		name: "kickstart_file", takenBy: []string{"serve", "apply", "diff"}, form: "FILE",
+		name: "kickstart_file", takenBy: []string{"serve", "doctor", "apply", "diff"}, form: "FILE",
 		help: "a file with tenants, applications and API keys to create or update; serve applies it at each start",
 		parse: func(c *draft, text string) error {
 			c.KickstartFile = text
@@ -180,7 +180,7 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
-		name: "public_url", takenBy: append([]string{"serve"}, administrators...), form: "URL",
+		name: "public_url", takenBy: append([]string{"serve", "doctor"}, administrators...), form: "URL",
 		help: "the URL at which clients reach the API; links begin with it, and by default issuers; required with " +
 			"PostgreSQL, otherwise by default http:// and the listen address",
 		parse: func(c *draft, text string) error {
@@ -252,7 +252,7 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
-		name: "purge_after", takenBy: []string{"serve", "purge"}, form: "DURATION", def: "24h",
+		name: "purge_after", takenBy: []string{"serve", "doctor", "purge"}, form: "DURATION", def: "24h",
 		help: "how long an ended refresh token is kept, 5m to 8760h; until then an exchange is refused as " +
 			"[expired], [revoked] or [reused], then as [invalid]",
 		parse: func(c *draft, text string) (err error) {
@@ -261,7 +261,7 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
-		name: "audit_retention", takenBy: []string{"serve", "purge"}, form: "DURATION", def: "2160h",
+		name: "audit_retention", takenBy: []string{"serve", "doctor", "purge"}, form: "DURATION", def: "2160h",
 		help: "how long the events of the audit trail (who changed or revoked what) are kept, 1h to 87600h",
 		parse: func(c *draft, text string) (err error) {
 			c.AuditRetention, err = parseAuditRetention(text)
@@ -320,8 +320,13 @@ func withFileForms(rows []setting) []setting {
 		if s.secret {
 			all = append(all, setting{
 				name: s.name + "_file", holds: s.name, takenBy: s.takenBy, form: "FILE",
-				help:  "a file that holds " + s.env() + ", instead of it",
-				parse: func(*draft, string) error { return nil }, // Load reads it into the setting in holds
+				help: "a file that holds " + s.env() + ", instead of it",
+				parse: func(c *draft, text string) error { // Load reads it into the setting in holds
+					if text != "" {
+						c.SecretFiles = append(c.SecretFiles, text)
+					}
+					return nil
+				},
 			})
 		}
 	}

@@ -36,6 +36,8 @@ type Program struct {
 	Diff   func(context.Context, config.Config, ApplyOptions) (bool, error)
 	Export func(context.Context, config.Config, ExportOptions) error
 	Purge  func(context.Context, config.Config) error
+	// Doctor checks the deployment, writes nothing, and reports each finding when it has it.
+	Doctor func(ctx context.Context, c config.Config, report func(Finding))
 	// Operate opens the store, and returns a transport to the HTTP APIs of this program over it, whose caller is the
 	// operator. Nothing listens. If it is readOnly nothing is written.
 	Operate func(ctx context.Context, c config.Config, readOnly bool) (Transport, error)
@@ -121,8 +123,8 @@ signed access tokens, lists them and revokes them.`,
 	)
 	root.AddCommand(
 		l.serve(), l.health(), l.migrate(), l.apply(), l.diff(), l.export(), l.purge(),
-		l.token(), l.tenant(), l.application(), l.apikey(), l.key(), l.audit(), l.config(), l.version(),
-		l.completion(), l.man(),
+		l.token(), l.tenant(), l.application(), l.apikey(), l.key(), l.audit(), l.doctor(), l.config(),
+		l.version(), l.completion(), l.man(),
 	)
 	root.SetHelpCommand(l.help())
 	root.InitDefaultHelpCmd()
@@ -214,7 +216,7 @@ var word = regexp.MustCompile(`^[a-z][a-z-]{0,31}$`)
 var otherNames = map[string]string{
 	"run": "serve", "start": "serve", "server": "serve", "up": "migrate", "upgrade": "migrate", "import": "apply",
 	"backup": "export", "dump": "export", "compare": "diff",
-	"check": "health", "status": "health", "settings": "config", "env": "config", "clean": "purge", "gc": "purge",
+	"check": "doctor", "diagnose": "doctor", "verify": "doctor", "status": "health", "settings": "config", "env": "config", "clean": "purge", "gc": "purge",
 }
 
 func unknownCommand(parent *cobra.Command, name string) error {

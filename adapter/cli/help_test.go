@@ -31,7 +31,7 @@ var (
 		"application delete",
 		"apikey", "apikey list", "apikey show", "apikey create", "apikey update", "apikey rotate",
 		"apikey end-previous", "apikey delete",
-		"key", "key list", "key show", "audit",
+		"key", "key list", "key show", "audit", "doctor",
 		"config", "config show", "version", "completion", "help",
 	}
 	topics = []string{"configuration", "exit-status", "kickstart", "permissions"}
@@ -114,7 +114,7 @@ func TestHelpHasTheSettingsOfItsCommand(t *testing.T) {
 				t.Errorf("%s is used by %q, which is not a command", k.Env, command)
 			}
 		}
-		for _, command := range []string{"serve", "health", "migrate", "apply", "diff", "export", "purge"} {
+		for _, command := range []string{"serve", "doctor", "health", "migrate", "apply", "diff", "export", "purge"} {
 			text := help(t, command, "--help")
 			if got := strings.Contains(text, k.Env+")") ||
 				strings.Contains(text, k.Env+"  "); got != slices.Contains(k.Commands, command) {

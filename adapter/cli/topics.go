@@ -139,7 +139,8 @@ func exitStatusText() string {
 
 Statuses 3 and 4 are those of the commands of administration: token, tenant, application, apikey,
 key and audit. All other commands exit with 0, 1 or 2. diff has the statuses of the program diff:
-0 if there is no difference, 1 if there is one, 2 for a failure.
+0 if there is no difference, 1 if there is one, 2 for a failure. Status 1 of
+"refreshd doctor" is a check that failed.
 `
 }
 

@@ -213,14 +213,22 @@ var (
 	readTables = []string{"goose_db_version", "schema_compatibility"}
 )
 
-// serverState asks whether the server is read-only, and for each privilege that the role lacks. A table that does not
-// exist yet has no privileges: the migration creates it.
-const serverState = `
-SELECT current_setting('transaction_read_only') = 'on', quote_ident(current_user), COALESCE((
-    SELECT string_agg(p.privilege || ' on ' || t.name, ', ' ORDER BY t.name, p.privilege)
+// lackedRows selects each privilege on a table that the role lacks. A table that does not exist yet has no privileges: the
+// migration creates it.
+const lackedRows = `
     FROM (SELECT unnest($1::text[]) AS name, true AS written UNION ALL SELECT unnest($2::text[]), false) AS t,
       unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p (privilege)
-    WHERE (t.written OR p.privilege = 'SELECT') AND NOT has_table_privilege(to_regclass(t.name), p.privilege)), '')`
+    WHERE (t.written OR p.privilege = 'SELECT') AND NOT has_table_privilege(to_regclass(t.name), p.privilege)`
+
+// serverState asks whether the server is read-only, and for each privilege that the role lacks; lackedPrivileges asks
+// for these by table.
+const (
+	serverState = `
+SELECT current_setting('transaction_read_only') = 'on', quote_ident(current_user), COALESCE((
+    SELECT string_agg(p.privilege || ' on ' || t.name, ', ' ORDER BY t.name, p.privilege)` + lackedRows + `), '')`
+	lackedPrivileges = `
+SELECT t.name, string_agg(p.privilege, ', ' ORDER BY p.privilege)` + lackedRows + ` GROUP BY t.name ORDER BY t.name`
+)
 
 // check returns an error if prepared statements are known not to survive the pooler, if the server has become
 // read-only, or if the role lacks a privilege.

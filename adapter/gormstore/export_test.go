@@ -238,3 +238,11 @@ func (c *PolicyCache) Decode(text string) (domain.Policy, error) { return c.deco
 
 // Len is how many policies it holds.
 func (c *PolicyCache) Len() int { return len(c.read) }
+
+// ExamineStrictly is ExaminePostgres with a warning about every transaction, and every byte that a standby lacks.
+func ExamineStrictly(ctx context.Context, dsn domain.Secret) ([]Finding, error) {
+	return examinePostgres(ctx, dsn, doctor{clock: time.Now, transactionAge: 1 << 40, lagTime: time.Hour})
+}
+
+// VersionFinding judges the version of a server.
+var VersionFinding = versionFinding

@@ -145,7 +145,7 @@ func run(ctx context.Context, o Options) (served bool, err error) {
 			return p.serve(ctx, c)
 		},
 		Health: p.health, Migrate: p.migrate, MigrateStatus: p.migrateStatus, Apply: p.apply, Diff: p.diff, Export: p.export,
-		Purge: p.purge, Operate: p.operate,
+		Purge: p.purge, Doctor: p.doctor, Operate: p.operate,
 	}.Run(ctx, o.Args)
 	return served, err
 }

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"regexp"
 	"slices"
+	"time"
 
+	"github.com/refreshd/refreshd/adapter/cli"
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/adapter/metrics"
@@ -33,6 +35,9 @@ type Store struct {
 	// Schema returns the schema of the database. It writes nothing, and creates no database. Nil if there is no
 	// schema.
 	Schema func(ctx context.Context, d config.Database) (Schema, error)
+	// Examine checks what only this kind of store has, such as the role, the pooler and the standbys of a server. It
+	// writes nothing, and creates no database. clock is that of this process. Nil if there is nothing to check.
+	Examine func(ctx context.Context, d config.Database, clock func() time.Time) ([]Finding, error)
 	// Embedded is set if the database is in a file of this machine. The store is then Local.
 	Embedded *Embedded
 }
@@ -52,12 +57,17 @@ type Schema struct {
 	Pending []string // the names of the migrations that were not applied, in order
 }
 
+// Finding is the result of a check of `refreshd doctor`. Its texts hold no secret.
+type Finding = cli.Finding
+
 // Opened is an open store.
 type Opened struct {
 	port.Store
 	// Migrate brings the schema up to date, and calls progress, which is not nil, after each step. Nil if there is no
 	// schema.
 	Migrate func(ctx context.Context, progress func(line string)) error
+	// LastPass returns when the last complete pass of the janitor ended; zero for none. It may be nil.
+	LastPass func(ctx context.Context) (time.Time, error)
 	// Measure, which may be nil, registers metrics of the store's own.
 	Measure func(m *metrics.Metrics)
 }
@@ -69,8 +79,10 @@ var stores = []Store{
 		Scheme: config.SQLite, Open: openSQLite, Schema: schemaOfSQLite,
 		Embedded: &Embedded{File: config.Database.Rest, HoldsNothing: gormstore.HoldsNothing},
 	},
-	{Scheme: config.Postgres, Title: "PostgreSQL", Open: openPostgres, Schema: schemaOfPostgres},
-	{Scheme: config.PostgreSQL, Title: "PostgreSQL", Open: openPostgres, Schema: schemaOfPostgres},
+	{Scheme: config.Postgres, Title: "PostgreSQL", Open: openPostgres, Schema: schemaOfPostgres,
+		Examine: examinePostgres},
+	{Scheme: config.PostgreSQL, Title: "PostgreSQL", Open: openPostgres, Schema: schemaOfPostgres,
+		Examine: examinePostgres},
 }
 
 // schemeName is a scheme as RFC 3986, section 3.1, writes it in its canonical form.
@@ -121,7 +133,7 @@ func openSQLite(ctx context.Context, d config.Database, log *slog.Logger) (Opene
 	if err != nil {
 		return Opened{}, err
 	}
-	return Opened{Store: s, Migrate: s.Migrate, Measure: func(m *metrics.Metrics) { measure(m, s, d) }}, nil
+	return Opened{Store: s, Migrate: s.Migrate, LastPass: s.LastPass, Measure: func(m *metrics.Metrics) { measure(m, s, d) }}, nil
 }
 
 func openPostgres(ctx context.Context, d config.Database, log *slog.Logger) (Opened, error) {
@@ -129,7 +141,7 @@ func openPostgres(ctx context.Context, d config.Database, log *slog.Logger) (Ope
 	if err != nil {
 		return Opened{}, err
 	}
-	return Opened{Store: s, Migrate: s.Migrate, Measure: func(m *metrics.Metrics) {
+	return Opened{Store: s, Migrate: s.Migrate, LastPass: s.LastPass, Measure: func(m *metrics.Metrics) {
 		measure(m, s, d)
 		m.TableStatistics(func(ctx context.Context) (metrics.Tables, error) {
 			t, err := s.TableStatistics(ctx)
@@ -146,6 +158,14 @@ func schemaOfSQLite(ctx context.Context, d config.Database) (Schema, error) {
 func schemaOfPostgres(ctx context.Context, d config.Database) (Schema, error) {
 	s, err := gormstore.SchemaOfPostgres(ctx, d.URL)
 	return Schema(s), err
+}
+
+func examinePostgres(ctx context.Context, d config.Database, clock func() time.Time) (all []Finding, err error) {
+	found, err := gormstore.ExaminePostgres(ctx, d.URL, clock)
+	for _, f := range found {
+		all = append(all, Finding(f))
+	}
+	return all, err
 }
 
 func gormOptions(d config.Database, log *slog.Logger) gormstore.Options {
