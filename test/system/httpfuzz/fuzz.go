@@ -18,15 +18,17 @@ import (
 
 // A plan is the size of a run: worlds one after the other, each with so many requests, until the time is over.
 type plan struct {
-	seed     uint64
-	stores   []string
-	worlds   int           // 0 for as many as fit into the time
-	requests int           // in each world
-	long     time.Duration // 0 for no limit
-	findings int           // the number of findings after which to stop
-	show     io.Writer     // for every request with its response; nil for none
-	wrap     func(*world, http.Handler) http.Handler
-	hold     func(*world, *call) // called at the end of the last world, while it is still served
+	seed      uint64
+	stores    []string
+	documents []string                              // as stores; only tokens if it is empty
+	database  func(context.Context) (string, error) // makes one on PostgreSQL
+	worlds    int                                   // 0 for as many as fit into the time
+	requests  int                                   // in each world
+	long      time.Duration                         // 0 for no limit
+	findings  int                                   // the number of findings after which to stop
+	show      io.Writer                             // for every request with its response; nil for none
+	wrap      func(*world, http.Handler) http.Handler
+	hold      func(*world, *call) // called at the end of the last world, while it is still served
 }
 
 // A report counts the requests, and has the findings.
@@ -42,6 +44,7 @@ type report struct {
 
 type finding struct {
 	store         string
+	document      string
 	seed          uint64
 	request       int // in its world, from 1; 0 for a finding in the log of the whole world
 	mutation      string
@@ -61,30 +64,36 @@ func (f finding) String() string {
 		fmt.Fprintf(&b, "  sent     %.1500q\n  answered %d %.500q\n  as curl  %.3000s\n", f.wire, f.status, f.content,
 			f.command)
 	}
-	fmt.Fprintf(&b, "  again    go run ./test/system/httpfuzz -store=%s -seed=%d -worlds=1 -requests=%d -hold\n",
-		f.store, f.seed, f.request)
+	fmt.Fprintf(&b, "  again    go run ./test/system/httpfuzz -store=%s -document=%s -seed=%d -worlds=1 -requests=%d "+
+		"-hold\n", f.store, f.document, f.seed, f.request)
 	return b.String()
 }
 
 // run runs the plan. An error means that it could not run; the findings are in the report.
 func run(ctx context.Context, p plan) (report, error) {
 	r := report{byMutation: map[string]map[string]int{}, byStatus: map[int]int{}, byOperation: map[string]map[int]int{}}
-	document, err := os.ReadFile(documentPath())
-	if err != nil {
-		return r, err
+	if len(p.documents) == 0 {
+		p.documents = []string{"tokens"}
 	}
-	g, err := newGrammar(document)
-	if err != nil {
-		return r, err
+	grammars := map[string]*grammar{}
+	for _, document := range p.documents {
+		text, err := os.ReadFile(documentPath(document))
+		if err != nil {
+			return r, err
+		}
+		if grammars[document], err = newGrammar(text); err != nil {
+			return r, err
+		}
 	}
 	begun := time.Now()
 	over := func() bool {
 		return ctx.Err() != nil || p.long > 0 && time.Since(begun) > p.long || len(r.findings) >= p.findings
 	}
 	for i := 0; (p.worlds == 0 || i < p.worlds) && !over(); i++ {
+		store, document := p.stores[i%len(p.stores)], p.documents[i/len(p.stores)%len(p.documents)]
+		g := grammars[document]
 		g.fitting = map[string][][]string{} // a world depends only on its seed
-		store := p.stores[i%len(p.stores)]
-		w, err := newWorld(ctx, store, p.seed+uint64(i), p.wrap)
+		w, err := newWorld(ctx, p, store, document, p.seed+uint64(i))
 		if err != nil {
 			return r, err
 		}
@@ -104,9 +113,12 @@ func run(ctx context.Context, p plan) (report, error) {
 	return r, nil
 }
 
-// documentPath is openapi.yaml from the top of the tree, or from this folder, where `go test` runs.
-func documentPath() string {
-	const path = "adapter/httpapi/openapi.yaml"
+// documentPath is an openapi.yaml from the top of the tree, or from this folder, where `go test` runs.
+func documentPath(document string) string {
+	path := "adapter/httpapi/openapi.yaml"
+	if document == administration {
+		path = "adapter/adminapi/openapi.yaml"
+	}
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
@@ -117,20 +129,25 @@ func documentPath() string {
 func (r *report) live(
 	ctx context.Context, p plan, g *grammar, w *world, store string, over func() bool,
 ) (last *call, err error) {
-	found := finding{store: store, seed: w.seed}
+	found := finding{store: store, document: w.document, seed: w.seed}
 	for i := 1; i <= p.requests && !over(); i++ {
 		w.now = w.now.Add(pick(w.rng, []time.Duration{0, time.Millisecond, time.Second, time.Second, 5 * time.Second,
 			time.Minute}))
 		if w.rng.IntN(60) == 0 {
 			w.now = w.now.Add(pick(w.rng, []time.Duration{time.Hour, 26 * time.Hour, 31 * 24 * time.Hour}))
 		}
-		c, err := g.valid(w)
+		make := g.valid
+		if w.document == administration {
+			make = g.validOfAdministration
+		}
+		c, err := make(w)
 		if err != nil {
 			return c, err
 		}
 		mutated := ""
 		owed := c.form != "" && w.formed[c.form] == 0 // each form has to succeed once
-		if len(w.sessions) >= fewSessions && !owed && w.rng.IntN(4) > 0 {
+		ready := len(w.sessions) >= fewSessions || w.document == administration && i > fewSessions
+		if ready && !owed && w.rng.IntN(4) > 0 {
 			c, mutated = w.mutate(c)
 		}
 		scopes := w.store.scopes
@@ -138,11 +155,19 @@ func (r *report) live(
 		if err != nil {
 			return c, fmt.Errorf("request %d, %q: %w; it was %.600q", i, mutated, err, c.wire())
 		}
+		var wrong []string
 		after, err := w.snapshot(ctx)
 		if err != nil {
 			return c, err
 		}
-		wrong := g.judge(w, c, mutated, a, w.previous, after, w.store.scopes-scopes)
+		if w.document == administration {
+			wrong, err = g.judgeAdministration(ctx, w, c, mutated, a)
+		} else {
+			wrong = g.judge(w, c, mutated, a, w.previous, after, w.store.scopes-scopes)
+		}
+		if err != nil {
+			return c, err
+		}
 		r.count(c, mutated, a.StatusCode)
 		if p.show != nil {
 			fmt.Fprintf(p.show, "%d %q %.300q\n   %d %.200q\n", i, mutated, c.wire(), a.StatusCode, a.content)

@@ -7,6 +7,10 @@
 // be reproduced: the printed command makes the same world and the same requests, up to the one that failed, and keeps
 // serving it for curl.
 //
+// A world of the document "administration" has no users. Its requests administer tenants, applications and API keys: no
+// refused request changes one; no request changes or shows one of a tenant that its API key does not serve; and a key is
+// in the response that made it, and in no other one.
+//
 // Requests are written to the connection byte by byte, because net/http's client refuses to send much of what an
 // attacker sends. A request that net/http's server refuses itself, before the service sees it, has no request id, and
 // its response may only be a 4xx or 5xx.
@@ -20,9 +24,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/refreshd/refreshd/test/support/postgres"
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
@@ -33,8 +39,9 @@ var errFound = errors.New("something was found")
 func start(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("httpfuzz", flag.ContinueOnError)
 	seed := flags.Uint64("seed", uint64(time.Now().Unix()), "seed of the first world; each further one has the next")
-	stores := flags.String("store", "memory,sqlite", "stores that the worlds use, alternately")
+	stores := flags.String("store", "memory,sqlite,postgres", "stores that the worlds use, alternately")
 	worlds := flags.Int("worlds", 0, "number of worlds; 0 for as many as fit into -for")
+	documents := flags.String("document", "tokens,administration", "documents that the worlds use, alternately")
 	requests := flags.Int("requests", 200, "requests in each world")
 	long := flags.Duration("for", time.Minute, "duration; 0 for no limit")
 	show := flags.Bool("show", false, "print every request")
@@ -43,8 +50,16 @@ func start(ctx context.Context, args []string) error {
 		return err
 	}
 
-	p := plan{seed: *seed, stores: strings.Split(*stores, ","), worlds: *worlds, requests: *requests, long: *long,
-		findings: 20}
+	p := plan{seed: *seed, stores: strings.Split(*stores, ","), documents: strings.Split(*documents, ","), worlds: *worlds,
+		requests: *requests, long: *long, findings: 20}
+	if slices.Contains(p.stores, "postgres") {
+		server, err := postgres.StartServer(ctx, postgres.Options{})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = server.Stop() }()
+		p.database = server.NewDatabase
+	}
 	if *show {
 		p.show = os.Stdout
 	}

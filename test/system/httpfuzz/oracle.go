@@ -26,7 +26,7 @@ var headersOfAnswers = []string{
 	"Access-Control-Expose-Headers", "Access-Control-Max-Age",
 	"Accept", "Accept-Encoding", "Accept-Patch", "Allow", "Cache-Control", "Connection", "Content-Length",
 	"Content-Security-Policy", "Content-Type", "Date",
-	"Etag", "Link", "Pragma", "Referrer-Policy", "Refreshd-Outcome", "Retry-After", "Set-Cookie", "Transfer-Encoding",
+	"Etag", "Link", "Location", "Pragma", "Referrer-Policy", "Refreshd-Outcome", "Retry-After", "Set-Cookie", "Transfer-Encoding",
 	"Vary",
 	"Www-Authenticate", "X-Content-Type-Options", "X-Request-Id", "X-Total-Count",
 }
@@ -409,19 +409,25 @@ type proof struct {
 	revoked string // the id of the one refresh token that was revoked, for which its cookie is a credential too
 }
 
-func (j *judgement) mustBeProved(p proof) {
-	sent := j.request.Header.Get("Authorization")
+// credentialIn returns the credential in the Authorization of a request.
+func credentialIn(r *http.Request) string {
+	sent := r.Header.Get("Authorization")
 	scheme, rest, _ := strings.Cut(sent, " ")
-	switch user, password, basic := j.request.BasicAuth(); {
+	switch user, password, basic := r.BasicAuth(); {
 	case basic && password == "":
 		sent = user
 	case strings.EqualFold(scheme, "Bearer"), strings.EqualFold(scheme, "Basic"):
 		sent = rest
 	}
-	switch sent = strings.TrimSpace(sent); {
+	return strings.TrimSpace(sent)
+}
+
+func (j *judgement) mustBeProved(p proof) {
+	switch sent := credentialIn(j.request); {
 	case sent == j.world.keys[j.tenant], sent == j.world.keys["everywhere"] && !p.wide:
 		return
 	}
+	sent := credentialIn(j.request)
 	if sent == "" && p.revoked != "" && j.world.loggedOut(j.request, j.tenant, p.revoked) {
 		return
 	}
@@ -567,6 +573,7 @@ func (w *world) secrets() (all []string) {
 	for _, key := range w.keys {
 		all = append(all, key)
 	}
+	all = append(all, w.shown...)
 	for _, s := range w.sessions {
 		all = append(all, s.strings...)
 		all = append(all, s.access)

@@ -39,24 +39,27 @@ var (
 // A world is a whole service on a store of its own. Its clock and its source of randomness follow from its seed, so
 // that the same requests get the same responses when the world is made again.
 type world struct {
-	seed   uint64
-	rng    *rand.Rand
-	random *rand.ChaCha8
-	store  *watched
-	server *web.Server
-	log    lockedBuffer
-	addr   string
-	conn   *conn
-	dir    string
+	document string // tokens, or administration
+	seed     uint64
+	rng      *rand.Rand
+	random   *rand.ChaCha8
+	store    *watched
+	server   *web.Server
+	log      lockedBuffer
+	addr     string
+	conn     *conn
+	dir      string
 
 	now      time.Time // the service's time, which moves only between requests
 	keys     map[string]string
 	sessions []*session
 	links    []link // next pages that were offered
 	previous map[domain.ID]domain.Snapshot
-	made     map[string]int // mutations, by name
-	formed   map[string]int // unchanged calls in a form that succeeded, by form
-	answered int            // responses of the service itself, each of which has a line in the log
+	made     map[string]int    // mutations, by name
+	formed   map[string]int    // unchanged calls in a form that succeeded, by form
+	answered int               // responses of the service itself, each of which has a line in the log
+	config   map[string]object // of a world of administration: what the store held, by kind and id
+	shown    []string          // keys that were made or given
 }
 
 // A session is a refresh token as its owner knows it.
@@ -109,14 +112,14 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 	return b.text.Write(p)
 }
 
-// newWorld makes a service on a store of that kind, with the middleware wrap, and serves it on the loopback.
+// newWorld makes a service on a store of that kind, with the middleware of the plan, and serves it on the loopback.
 func newWorld(
-	ctx context.Context, storeKind string, seed uint64, wrap func(*world, http.Handler) http.Handler,
+	ctx context.Context, p plan, storeKind, document string, seed uint64,
 ) (w *world, err error) {
 	var key [32]byte
 	copy(key[:], fmt.Sprintf("httpfuzz world %d", seed))
 	w = &world{
-		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), random: rand.NewChaCha8(key), now: began, keys: map[string]string{},
+		document: document, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), random: rand.NewChaCha8(key), now: began, keys: map[string]string{},
 		previous: map[domain.ID]domain.Snapshot{}, made: map[string]int{}, formed: map[string]int{},
 	}
 	defer func() {
@@ -140,16 +143,29 @@ func newWorld(
 		if err := db.Migrate(ctx, func(string) {}); err != nil {
 			return w, errors.Join(err, db.Close())
 		}
+	case "postgres":
+		dsn, err := p.database(ctx)
+		if err != nil {
+			return w, err
+		}
+		db, err := gormstore.OpenPostgres(ctx, domain.NewSecret(dsn), gormstore.Options{})
+		if err != nil {
+			return w, err
+		}
+		store = db
+		if err := db.Migrate(ctx, func(string) {}); err != nil {
+			return w, errors.Join(err, db.Close())
+		}
 	default:
-		return w, fmt.Errorf("there is no store %q: use memory or sqlite", storeKind)
+		return w, fmt.Errorf("there is no store %q: use memory, sqlite or postgres", storeKind)
 	}
 	w.store = &watched{Store: store}
 	handler, err := w.service(ctx)
 	if err != nil {
 		return w, err
 	}
-	if wrap != nil {
-		handler = wrap(w, handler)
+	if p.wrap != nil {
+		handler = p.wrap(w, handler)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -206,6 +222,9 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		Examples: httpapi.Examples{URL: publicURL},
 	}
 	dialect, err := api.Dialect()
+	if w.document == administration {
+		dialect, err = w.administration(keys)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -243,6 +262,9 @@ func (w *world) kickstart() (k admin.Kickstart) {
 		w.addKey(&k, id+" expired", id, domain.Permissions{"*": {"*"}}, began)
 	}
 	w.addKey(&k, "everywhere", "", domain.Permissions{"*": {"*"}}, time.Time{})
+	if w.document == administration {
+		w.addOperators(&k)
+	}
 	return k
 }
 
