@@ -19,7 +19,7 @@ func (k *Keys) CheckAll(ctx context.Context) (found KeyCheck, err error) {
 	for {
 		page, err := k.Store.KeysSince(ctx, since, keyPage)
 		if err != nil {
-			return KeyCheck{}, wrap("check the keys", err)
+			return KeyCheck{}, Wrap("check the keys", err)
 		}
 		for _, s := range page {
 			since = s.Revision
