@@ -152,8 +152,8 @@ func (e *examination) settings() {
 func (e *examination) restored() {
 	if e.config.Restored {
 		e.warn("restored", "set it only until the clients that were active before the restore have returned, then "+
-			"remove it: OPERATING.md, \"Back up and restore\"", "REFRESHD_RESTORED is set: token strings of a later generation than the stored one "+
-			"are exchanged, so a replay of one is not detected")
+			"remove it: OPERATING.md, \"Back up and restore\"", "REFRESHD_RESTORED is set: token strings of a later "+
+			"generation than the stored one are exchanged, so a replay of one is not detected")
 		return
 	}
 	e.ok("restored", "REFRESHD_RESTORED is not set")
