@@ -47,7 +47,7 @@ type setting struct {
 // those of administration, which open the store unless they send requests to a service. Each of the last has commands
 // below it, which use the same settings. doctor uses all of serve, which it checks.
 var (
-	readers = append([]string{"serve", "doctor", "migrate", "apply", "diff", "export", "purge", "health"}, administrators...)
+	readers = append([]string{"health"}, openers...)
 	openers = append([]string{"serve", "doctor", "migrate", "apply", "diff", "export", "purge"}, administrators...)
 	keepers = append([]string{"serve", "doctor", "apply", "diff", "export"}, administrators...)
 	server  = []string{"serve", "doctor"}

@@ -12,8 +12,8 @@ type KeyCheck struct {
 	Unopened []string // of these, those that no master key of this process opens, as "signing key 2 of tenant acme"
 }
 
-// CheckAll opens every stored key, and writes nothing. A start opens only those of no tenant, and finds another one that
-// does not open when it is needed.
+// CheckAll opens every stored key, and writes nothing. A start opens only those of no tenant, and finds another one
+// that does not open when it is needed.
 func (k *Keys) CheckAll(ctx context.Context) (found KeyCheck, err error) {
 	since := uint64(0)
 	for {

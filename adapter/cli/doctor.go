@@ -78,7 +78,7 @@ The exit status is 1 if a check failed, otherwise 0; 2 if the command line is wr
 	return c
 }
 
-// findings writes findings as they come.
+// findings writes each finding when it is reported.
 type findings struct {
 	rows
 	failed bool  // a check failed

@@ -165,8 +165,8 @@ func (d *doctor) role(ctx context.Context) (Finding, error) {
 		&name, &super)
 	if super {
 		return Finding{
-			Status: warning, Detail: "the role " + name + " is a superuser: whoever takes over the service has the server, " +
-				"its files and its other databases",
+			Status: warning, Detail: "the role " + name + " is a superuser, and can read and change every database and " +
+				"file of the server",
 			Advice: "use a role that owns nothing: OPERATING.md, \"Deploy with PostgreSQL\", has its grants",
 		}, err
 	}
@@ -228,8 +228,8 @@ func (d *doctor) pooler(ctx context.Context) (Finding, error) {
 		return Finding{Status: ok, Detail: "there is one, and the service uses no prepared statements"}, err
 	default:
 		return Finding{
-			Status: warning, Detail: "there is one, the service uses prepared statements, and none was lost just now: " +
-				"this holds in session mode, and not in transaction mode under load",
+			Status: warning, Detail: "there is one, the service uses prepared statements, and none was lost now: " +
+				"in session mode none ever is; in transaction mode it depends on the load",
 			Advice: "unless the pooler is in session mode, " + useExecMode,
 		}, err
 	}
@@ -327,7 +327,8 @@ func (d *doctor) standbys(ctx context.Context) (Finding, error) {
 		f.Advice = "start the standby, or remove it from synchronous_standby_names"
 		return f, nil
 	case len(senders) == 0:
-		return Finding{Status: ok, Detail: "none is connected: if the server is lost, so is all since the last backup"}, nil
+		return Finding{Status: ok, Detail: "none is connected: a loss of the server loses the commits since the " +
+			"last backup"}, nil
 	case !waits:
 		f.Detail = fmt.Sprintf("%s is asynchronous: a fail-over loses the commits that it lacks, and %s",
 			strings.Join(append(synchronous, asynchronous...), ", "), lost)
@@ -366,7 +367,7 @@ func (d *doctor) lag(ctx context.Context) (Finding, error) {
 			Advice: "look for a slow disk or network, or a long query on the standby",
 		}, nil
 	}
-	return Finding{Status: ok, Detail: fmt.Sprintf("none of %d standbys is behind", len(senders))}, nil
+	return Finding{Status: ok, Detail: fmt.Sprintf("standbys that are behind: 0 of %d", len(senders))}, nil
 }
 
 // oldSnapshots asks for the oldest transaction, prepared ones included, and for how many transactions vacuum has not

@@ -151,7 +151,7 @@ func TestPostgresTheDoctorSaysWhatAFailOverLoses(t *testing.T) {
 	u := url.URL{Scheme: "postgres", User: url.User("postgres"), Host: p.primary.Address(), Path: "/postgres",
 		RawQuery: "sslmode=disable"}
 	dsn := domain.NewSecret(u.String())
-	// The server reloads its settings, and notices that a standby is gone, some time later.
+	// The server reloads its settings, and notices that a standby has stopped, some time later.
 	await := func(check, status string, says ...string) {
 		t.Helper()
 		deadline := time.Now().Add(stuck)

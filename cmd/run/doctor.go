@@ -56,6 +56,7 @@ func (p process) examine(ctx context.Context, c config.Config, report func(Findi
 	e := &examination{service: p.newService(c), config: c, report: report}
 	e.log, e.clock = slog.New(slog.DiscardHandler), clock
 	e.publicURL()
+	e.settings()
 	e.restored()
 	e.files()
 	opened := e.open(ctx)
@@ -123,11 +124,36 @@ func (e *examination) publicURL() {
 	}
 }
 
+// settings checks settings that are valid, and do not fit together.
+func (e *examination) settings() {
+	const check = "settings"
+	var wrong, advice []string
+	c := e.config
+	if strings.HasPrefix(c.PublicURL, "https:") && len(c.TrustedProxies) == 0 {
+		wrong = append(wrong, "REFRESHD_PUBLIC_URL is https, so a proxy sends all requests, and REFRESHD_TRUSTED_PROXIES "+
+			"does not name it: all clients have one address, and share one rate limit")
+		advice = append(advice, "set REFRESHD_TRUSTED_PROXIES to the addresses of the proxy")
+	}
+	if c.Pprof && c.AdminListen == "" {
+		wrong = append(wrong, "REFRESHD_PPROF is set, and the admin listener that serves profiles is off")
+		advice = append(advice, "set REFRESHD_ADMIN_LISTEN, or remove REFRESHD_PPROF")
+	}
+	if !c.MasterKey.IsZero() && c.MasterKey.Equal(c.MasterKeyPrevious) {
+		wrong = append(wrong, "REFRESHD_MASTER_KEY and REFRESHD_MASTER_KEY_PREVIOUS are the same key")
+		advice = append(advice, "set REFRESHD_MASTER_KEY to the new key")
+	}
+	if len(wrong) > 0 {
+		e.warn(check, strings.Join(advice, "; "), "%s", strings.Join(wrong, "; "))
+		return
+	}
+	e.ok(check, "they fit together")
+}
+
 func (e *examination) restored() {
 	if e.config.Restored {
-		e.warn("restored", "set it only while clients of before the restore return, then remove it: OPERATING.md, "+
-			"\"Back up and restore\"", "REFRESHD_RESTORED is set: token strings of a later generation than the stored one "+
-			"are exchanged, so a replay of one is not detected")
+		e.warn("restored", "set it only until the clients that were active before the restore have returned, then "+
+			"remove it: OPERATING.md, \"Back up and restore\"", "REFRESHD_RESTORED is set: token strings of a later "+
+			"generation than the stored one are exchanged, so a replay of one is not detected")
 		return
 	}
 	e.ok("restored", "REFRESHD_RESTORED is not set")
@@ -192,7 +218,8 @@ func (e *examination) open(ctx context.Context) (opened bool) {
 		return e.kind.Open(ctx, e.config.Database, e.log)
 	})
 	if err != nil {
-		e.fail(check, "see OPERATING.md, \"Deploy with PostgreSQL\", \"Fail over\", \"Use PgBouncer\" or \"Run it on SQLite\"",
+		e.fail(check, "see OPERATING.md: \"Deploy with PostgreSQL\", \"Fail over\", \"Use PgBouncer\", "+
+			"\"Run it on SQLite\"",
 			"%s cannot be opened: %v", e.config.Database.Redacted, err)
 		return false
 	}
@@ -389,13 +416,13 @@ func (e *examination) apiKeys(ctx context.Context) {
 	}
 	if len(expired) > 0 {
 		findings = append(findings, "expired: "+few(expired))
-		advice = append(advice, "if nobody uses them, run `refreshd apikey delete`")
+		advice = append(advice, "if no client uses them, run `refreshd apikey delete`")
 	}
 	if len(findings) > 0 {
 		e.warn(check, strings.Join(advice, "; "), "%s", strings.Join(findings, "; "))
 		return
 	}
-	e.ok(check, "%d, none has expired, and none is permitted everything for ever", len(all))
+	e.ok(check, "%d, none has expired, and none is permitted everything without an expiry", len(all))
 }
 
 // isWide reports whether p names "*", and an endpoint of administration for more than reading.

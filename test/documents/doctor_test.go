@@ -9,8 +9,8 @@ import (
 	"github.com/refreshd/refreshd/cmd/run"
 )
 
-// An operator pastes the commands before users depend on the service. They succeed on a deployment without a fault, fail
-// on one without a database, and name what the table of the section says that they check.
+// An operator pastes the commands before users depend on the service. They succeed on a deployment without a fault,
+// fail on one without a database, and name what the table of the section says that they check.
 func TestTheCommandsBeforeProductionRun(t *testing.T) {
 	text, err := section("OPERATING.md", "Check before production")
 	if err != nil {
