@@ -71,7 +71,7 @@ The exit status is 1 if a check failed, otherwise 0; 2 if the command line is wr
 			return err
 		}
 		if w.failed {
-			return &StatusError{Status: StatusFailed}
+			return &Failure{Status: StatusFailed}
 		}
 		return nil
 	}
