@@ -538,7 +538,8 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"MASTER_KEY_PREVIOUS": {"short"},
 		"SERVER": {
 			"auth.example.com", "ftp://h", "https://h/", "https://h?x=1", "https://u:p@h", "https://a b",
-			"http://auth.example.com", "http://10.0.0.1:3000", "http://[::]:3000", "http://localhost.example", "http://2130706433",
+			"http://auth.example.com", "http://10.0.0.1:3000", "http://[::]:3000", "http://localhost.example",
+			"http://2130706433",
 		},
 		"API_KEY": {"ak_", "ak_short", "0123456789abcdefghijklmnop", "ak_0123456789abcdefghijkl.n"},
 		"TENANT":  {"a b", "a/b", "é"},

@@ -78,7 +78,8 @@ func checkServer(text string) error {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" && !isLoopback(u.Hostname()) {
-		return errors.New("is a URL of http of another machine, and an API key would be sent to it in the clear: use https, " +
+		return errors.New("is a URL of http of another machine, and an API key would be sent to it in the clear: " +
+			"use https, " +
 			"or a tunnel to a port of this machine")
 	}
 	return nil

@@ -10,9 +10,9 @@ import (
 // tenant was deleted, is refused by every later call.
 //
 // A key is identified by its id, which its creator makes. It has a hash, and perhaps a previous one. No other key has
-// its name, or one of its hashes as either of them, also when several are saved concurrently. Its version begins at 1, or
-// above those of all deleted keys, so a key under the id of a deleted one has none of its versions. Only SaveAPIKey
-// changes it.
+// its name, or one of its hashes as either of them, also when several are saved concurrently. Its version begins
+// at 1, or above those of all deleted keys, so a key under the id of a deleted one has none of its versions. Only
+// SaveAPIKey changes it.
 type APIKeys interface {
 	// SaveAPIKey creates the key if expect is 0, or replaces the key of its id if expect is that key's version, and
 	// returns its new version. It returns ErrStale if its version is not expect, if it exists and expect is 0, or if it

@@ -553,7 +553,7 @@ func TestNoResponseActsOnATerminal(t *testing.T) {
 	}
 }
 
-// What is escaped for a terminal is the same text to a program.
+// A text that is escaped for a terminal is unchanged for a program.
 func TestJSONHasTheTextOfTheResponse(t *testing.T) {
 	const name = "é \u009b\u202e\u007f\U000e0041\U0001f600 \\u0041 \"\t"
 	text, err := json.Marshal(map[string]string{"id": "a", "name": name})

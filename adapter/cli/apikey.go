@@ -109,7 +109,8 @@ func (f *keyFile) shown(s *session, o *outputFlag, got response, did string) err
 			if err != nil {
 				return err
 			}
-			return s.done(o, data, "%s the API key %s (%s); the key is in %s", did, printable(row.Name), printable(row.ID), f.text)
+			return s.done(o, data, "%s the API key %s (%s); the key is in %s",
+				did, printable(row.Name), printable(row.ID), f.text)
 		}
 		s.note("%v; the key is on the output instead", err)
 	}

@@ -216,7 +216,8 @@ var word = regexp.MustCompile(`^[a-z][a-z-]{0,31}$`)
 var otherNames = map[string]string{
 	"run": "serve", "start": "serve", "server": "serve", "up": "migrate", "upgrade": "migrate", "import": "apply",
 	"backup": "export", "dump": "export", "compare": "diff",
-	"check": "doctor", "diagnose": "doctor", "verify": "doctor", "status": "health", "settings": "config", "env": "config", "clean": "purge", "gc": "purge",
+	"check": "doctor", "diagnose": "doctor", "verify": "doctor", "status": "health", "settings": "config", "env": "config",
+	"clean": "purge", "gc": "purge",
 }
 
 func unknownCommand(parent *cobra.Command, name string) error {

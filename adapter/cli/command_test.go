@@ -151,7 +151,8 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"serve -f a.yaml", "unknown flag -f: it is a flag of `refreshd apply`, `refreshd diff`, " +
 			"`refreshd tenant create` and others"},
 		{"apply -file a.yaml", "unknown flag -file: did you mean --file?"},
-		{"migrate --cors-origins=x", "unknown flag --cors-origins: it is a flag of `refreshd serve`, `refreshd doctor`, `refreshd config show`"},
+		{"migrate --cors-origins=x",
+			"unknown flag --cors-origins: it is a flag of `refreshd serve`, `refreshd doctor`, `refreshd config show`"},
 		{"health --sttus", "unknown flag --sttus: did you mean --status, a flag of `refreshd migrate`?"},
 		{"serve --speed 9", "unknown flag --speed"},
 		{"serve --admin :3001", "unknown flag --admin: did you mean --admin-listen?"},
@@ -174,7 +175,8 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"serve -", "refreshd serve takes no arguments, only flags: write a value as --name=value"},
 		{"version x", "refreshd version takes no arguments, only flags: write a value as --name=value"},
 		{"version --listen=x",
-			"unknown flag --listen: it is a flag of `refreshd serve`, `refreshd health`, `refreshd doctor`, `refreshd config show`"},
+			"unknown flag --listen: it is a flag of `refreshd serve`, `refreshd health`, `refreshd doctor`, " +
+				"`refreshd config show`"},
 		{"config show --output=xml", "--output is not one of table, json, yaml"},
 		{"config show x", "refreshd config show takes no arguments, only flags: write a value as --name=value"},
 		{"completion", "name one shell: bash, zsh or fish"},

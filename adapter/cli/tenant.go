@@ -56,7 +56,8 @@ or the document, an id is made. A tenant of that id must not exist.
 		l.updateOf(r, texts{`Change a tenant. ` + updateText("tenant", "tenant") + documentHelp,
 			"  refreshd tenant update acme --set issuer=https://auth.acme.example\n" +
 				"  refreshd tenant update acme -f acme.yaml --if-match 3"}),
-		l.deleteOf(r, texts{`Delete a tenant with its applications and API keys, and revoke all its refresh tokens, in one step.
+		l.deleteOf(r, texts{`Delete a tenant with its applications and API keys, and revoke all its refresh tokens, in one
+step.
 It cannot be undone: a tenant of the same id that is made later has none of them.
 
 With --dry-run it prints how many active refresh tokens it would revoke. It asks for a

@@ -15,7 +15,7 @@ import (
 
 const (
 	// createAPIKey does not change an existing key of that id. A name or hash that another key has is an error. The
-	// version is above those of all deleted keys, because a deleted key leaves no row from which its id could go on.
+	// version is above those of all deleted keys, because a deleted key leaves no row that has its version.
 	createAPIKey = `
 INSERT INTO api_keys (id, name, hash, previous_hash, tenant_id, permissions, expires_at, version)
 VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT deleted_api_key_version + 1 FROM key_ring WHERE one = 1))

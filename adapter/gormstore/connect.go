@@ -213,8 +213,8 @@ var (
 	readTables = []string{"goose_db_version", "schema_compatibility"}
 )
 
-// lackedRows selects each privilege on a table that the role lacks. A table that does not exist yet has no privileges: the
-// migration creates it.
+// lackedRows selects each privilege on a table that the role lacks. A table that does not exist yet has no privileges:
+// the migration creates it.
 const lackedRows = `
     FROM (SELECT unnest($1::text[]) AS name, true AS written UNION ALL SELECT unnest($2::text[]), false) AS t,
       unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p (privilege)

@@ -127,7 +127,7 @@ func (p process) confirm(ctx context.Context, unnamed []admin.Unnamed, k admin.K
 	case yes:
 		return nil
 	case !p.terminal().CanAsk():
-		return &cli.StatusError{
+		return &cli.Failure{
 			Status: cli.StatusUsage,
 			Err:    errors.New("there is no terminal to ask: add --yes to delete these; nothing was changed"),
 		}

@@ -353,7 +353,7 @@ func TestPruneDeletesWhatTheFileDoesNotName(t *testing.T) {
 	unchanged("a dry run")
 	_, err := runs(t, environ, "apply", "-f", file, "--prune")
 	wantSays(t, "without a terminal", err, "add --yes")
-	if refused := new(cli.StatusError); !errors.As(err, &refused) || refused.Status != cli.StatusUsage {
+	if refused := new(cli.Failure); !errors.As(err, &refused) || refused.Status != cli.StatusUsage {
 		t.Errorf("without a terminal: %v, want the status of a wrong command line", err)
 	}
 	unchanged("an apply without a confirmation")

@@ -133,7 +133,10 @@ func openSQLite(ctx context.Context, d config.Database, log *slog.Logger) (Opene
 	if err != nil {
 		return Opened{}, err
 	}
-	return Opened{Store: s, Migrate: s.Migrate, LastPass: s.LastPass, Measure: func(m *metrics.Metrics) { measure(m, s, d) }}, nil
+	return Opened{
+		Store: s, Migrate: s.Migrate, LastPass: s.LastPass,
+		Measure: func(m *metrics.Metrics) { measure(m, s, d) },
+	}, nil
 }
 
 func openPostgres(ctx context.Context, d config.Database, log *slog.Logger) (Opened, error) {

@@ -108,7 +108,7 @@ const (
 	applicationsKept  = "Applications/DeleteApplication/another version deletes nothing"
 	tenantsKept       = "Tenants/DeleteTenant/another version deletes nothing"
 
-	apiKeysVersion = "APIKeys/SaveAPIKey/versions count for each id, and go on above those of deleted keys"
+	apiKeysVersion = "APIKeys/SaveAPIKey/versions count for each id, and are above those of deleted keys"
 	apiKeysStale   = "APIKeys/SaveAPIKey/a version that is not the stored one is refused, and changes nothing"
 	apiKeysRace    = "APIKeys/SaveAPIKey/of many concurrent saves with one version exactly one succeeds"
 	apiKeysName    = "APIKeys/SaveAPIKey/another key's name is a duplicate, and a name can be given up"

@@ -8,8 +8,8 @@
 // serving it for curl.
 //
 // A world of the document "administration" has no users. Its requests administer tenants, applications and API keys: no
-// refused request changes one; no request changes or shows one of a tenant that its API key does not serve; and a key is
-// in the response that made it, and in no other one.
+// refused request changes one; no request changes or shows one of a tenant that its API key does not serve; and a key
+// is in the response that made it, and in no other one.
 //
 // Requests are written to the connection byte by byte, because net/http's client refuses to send much of what an
 // attacker sends. A request that net/http's server refuses itself, before the service sees it, has no request id, and

@@ -26,7 +26,8 @@ var headersOfAnswers = []string{
 	"Access-Control-Expose-Headers", "Access-Control-Max-Age",
 	"Accept", "Accept-Encoding", "Accept-Patch", "Allow", "Cache-Control", "Connection", "Content-Length",
 	"Content-Security-Policy", "Content-Type", "Date",
-	"Etag", "Link", "Location", "Pragma", "Referrer-Policy", "Refreshd-Outcome", "Retry-After", "Set-Cookie", "Transfer-Encoding",
+	"Etag", "Link", "Location", "Pragma", "Referrer-Policy", "Refreshd-Outcome", "Retry-After", "Set-Cookie",
+	"Transfer-Encoding",
 	"Vary",
 	"Www-Authenticate", "X-Content-Type-Options", "X-Request-Id", "X-Total-Count",
 }

@@ -11,5 +11,5 @@ CREATE UNIQUE INDEX api_keys_previous_hash ON api_keys (previous_hash) WHERE pre
 CREATE INDEX api_keys_tenant ON api_keys (tenant_id, id);
 
 -- The highest version of an API key that was deleted. A new one begins above it, so that an id that is used again has
--- no version of before.
+-- no earlier version.
 ALTER TABLE key_ring ADD COLUMN deleted_api_key_version BIGINT NOT NULL DEFAULT 0;
