@@ -134,7 +134,8 @@ func (c *client) do(ctx context.Context, r request) (response, error) {
 }
 
 // visible returns JSON with an escape for each character that a terminal could act on. Outside of a text valid JSON has
-// none, except for line breaks and tabs. Above U+FFFF there is none, and the reader of YAML takes no escape of two halves.
+// none, except for line breaks and tabs. Above U+FFFF there is none, and the reader of YAML takes no escape of two
+// halves.
 func visible(data json.RawMessage) json.RawMessage {
 	var out bytes.Buffer
 	for _, r := range string(data) { // U+FFFD for bytes that are not UTF-8, as a decoder of JSON has it

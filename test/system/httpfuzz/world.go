@@ -120,7 +120,7 @@ func newWorld(
 	copy(key[:], fmt.Sprintf("httpfuzz world %d", seed))
 	w = &world{
 		document: document, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), random: rand.NewChaCha8(key), now: began,
-		keys: map[string]string{},
+		keys:     map[string]string{},
 		previous: map[domain.ID]domain.Snapshot{}, made: map[string]int{}, formed: map[string]int{},
 	}
 	defer func() {
