@@ -360,7 +360,7 @@ func TestAWrongOrUnconfirmedCommandSendsNothing(t *testing.T) {
 		"tenant update acme --set=name", "tenant update acme --set=name=a -f x", "tenant update acme --set==a",
 		"tenant update acme --set=a=1 --set=a.b=2", "tenant update acme --set=name=a --if-match=x",
 		"application list", "application delete shop --tenant=t", "application create --set=a=b",
-		"apikey rotate", "apikey create x", "key show", "key delete k",
+		"apikey rotate", "apikey create a b", "key show", "key delete k",
 		"audit --from=yesterday", "audit --until=x", "audit -o yaml", "audit --follow --until=1h", "audit x",
 	} {
 		got := administer(t, f, "acme\n", strings.Fields(line)...)
