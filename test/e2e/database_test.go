@@ -113,7 +113,8 @@ var tables = []string{
 	"tenants", "applications", "refresh_tokens", "marks", "api_keys", "keys", "events", "schema_compatibility",
 }
 
-// dump returns every row of every table but the named ones; nothing for a store in memory.
+// dump returns every row of every table but the named ones; nothing for a store in memory. It leaves out the events of
+// refused API keys: a background worker stores them after the response.
 func (d database) dump(t *testing.T, but ...string) string {
 	t.Helper()
 	if d.engine == memory {
@@ -124,7 +125,10 @@ func (d database) dump(t *testing.T, but ...string) string {
 	var out strings.Builder
 	for _, table := range tables {
 		if !slices.Contains(but, table) {
-			fmt.Fprintf(&out, "%s\n%s\n", table, strings.Join(rows(t, db, "SELECT * FROM "+table), "\n"))
+			stored := slices.DeleteFunc(rows(t, db, "SELECT * FROM "+table), func(row string) bool {
+				return table == "events" && strings.Contains(row, "apiKey.refused")
+			})
+			fmt.Fprintf(&out, "%s\n%s\n", table, strings.Join(stored, "\n"))
 		}
 	}
 	return out.String()
