@@ -1,10 +1,8 @@
 package documents
 
 import (
-	"bytes"
 	"database/sql"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -58,12 +56,11 @@ func (s shell) paste(t *testing.T, block string, replace ...string) (output stri
 	}
 	c := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", strings.NewReplacer(replace...).Replace(block))
 	c.Dir, c.Env = s.dir, s.env
-	var stdout, stderr bytes.Buffer
-	c.Stdout, c.Stderr = &stdout, io.MultiWriter(&stdout, &stderr)
-	if err := c.Run(); err != nil {
-		t.Fatalf("%v: %s\nof\n%s\nwhich printed\n%s", err, stderr.String(), block, stdout.String())
+	printed, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\nof\n%s\nwhich printed\n%s", err, block, printed)
 	}
-	return stdout.String()
+	return string(printed)
 }
 
 // wants fails the test unless the output has each of these texts.
