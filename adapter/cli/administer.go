@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -124,21 +123,15 @@ func (f *confirmation) ask(ctx context.Context, s *session, id, effect string) e
 		return nil
 	}
 	s.note("%s.", effect)
-	fmt.Fprintf(s.Stderr, "Type %s to confirm: ", printable(id))
-	typed := make(chan string, 1)
-	go func() { // which stays behind if ctx is done: the process ends then
-		text, _ := bufio.NewReader(io.LimitReader(s.Stdin, 4096)).ReadString('\n')
-		typed <- strings.TrimSpace(text)
-	}()
-	select {
-	case <-ctx.Done():
+	terminal := Terminal{In: io.LimitReader(s.Stdin, 4096), Out: s.Stderr}
+	typed, err := terminal.ask(ctx, "Type "+printable(id)+" to confirm: ", false)
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
-	case text := <-typed:
-		if text != id {
-			return failed(StatusRefused, "not confirmed: nothing was done")
-		}
-		return nil
+	case err != nil || strings.TrimSpace(typed) != id:
+		return failed(StatusRefused, "not confirmed: nothing was done")
 	}
+	return nil
 }
 
 // oneID takes one argument, the id of an object.
