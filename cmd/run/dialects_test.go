@@ -350,21 +350,7 @@ func (w *walk) dump(t *testing.T) string {
 
 // A service records that a known API key was refused. Its tests alone do not show that it is wired.
 func TestAServiceRecordsARefusedAPIKey(t *testing.T) {
-	t.Chdir(t.TempDir())
-	c, err := config.Load(nil, []string{"REFRESHD_DATABASE_URL=memory:"}, config.Memory)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := process{stores: stores, stdout: io.Discard, stderr: io.Discard}
-	s, err := p.open(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.store.Close()
-	h, err := s.newHandler(t.Context(), c, c.PublicURL, func(context.Context) error { return nil })
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, h := onMemory(t)
 	text := "ak_" + strings.Repeat("k", 32)
 	k := domain.APIKey{ID: domain.ID{6: 0x70, 8: 0x80}, Name: "k", Hash: s.keys.HashAPIKey(domain.NewSecret(text))}
 	if _, err := s.store.SaveAPIKey(t.Context(), k, 0, domain.Event{ID: domain.ID{1}}); err != nil {

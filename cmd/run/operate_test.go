@@ -30,8 +30,9 @@ func operateIn(t *testing.T, dir string, args ...string) (stdout string, err err
 	return out.String(), err
 }
 
-// A service has no operator: a request without a credential is refused on every route that asks for one.
-func TestAServiceHasNoOperator(t *testing.T) {
+// onMemory returns a service over a store in memory, and its handler.
+func onMemory(t *testing.T) (*service, http.Handler) {
+	t.Helper()
 	t.Chdir(t.TempDir())
 	c, err := config.Load(nil, []string{"REFRESHD_DATABASE_URL=memory:"}, config.Memory)
 	if err != nil {
@@ -42,11 +43,17 @@ func TestAServiceHasNoOperator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.store.Close()
+	t.Cleanup(func() { _ = s.store.Close() })
 	h, err := s.newHandler(t.Context(), c, c.PublicURL, func(context.Context) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s, h
+}
+
+// A service has no operator: a request without a credential is refused on every route that asks for one.
+func TestAServiceHasNoOperator(t *testing.T) {
+	_, h := onMemory(t)
 	for _, path := range []string{
 		"/jwt/refresh", "/jwt/refresh?userId=a", "/jwt/refresh/01981e2c-9a38-7b4d-8a8e-d5a2f1a4c0de",
 	} {
