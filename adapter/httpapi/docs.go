@@ -1,10 +1,7 @@
 package httpapi
 
 import (
-	"cmp"
 	_ "embed"
-	"strconv"
-	"strings"
 
 	"github.com/refreshd/refreshd/adapter/web"
 )
@@ -21,17 +18,11 @@ type Examples struct {
 	TenantID, ApplicationID string
 }
 
-// fill returns openapi.yaml with these examples instead of those of a first start. A Go string literal in ASCII is a
-// YAML string too, whatever its content.
+// fill returns openapi.yaml with these examples instead of those of a first start.
 func (x Examples) fill() []byte {
-	url, tenant := strconv.QuoteToASCII(x.URL), strconv.QuoteToASCII(cmp.Or(x.TenantID, "your-tenant"))
-	application := strconv.QuoteToASCII(cmp.Or(x.ApplicationID, "your-application"))
-	return []byte(strings.NewReplacer(
-		"- url: http://127.0.0.1:3000\n", "- url: "+url+"\n",
-		"example: default\n", "example: "+tenant+"\n",
-		"tenantId: default\n", "tenantId: "+tenant+"\n",
-		"applicationsId: demo", "applicationsId: "+application,
-	).Replace(string(openapiYAML)))
+	return web.FillExamples(openapiYAML, x.URL, x.TenantID,
+		"tenantId: default\n", "tenantId: "+web.Example(x.TenantID, "your-tenant")+"\n",
+		"applicationsId: demo", "applicationsId: "+web.Example(x.ApplicationID, "your-application"))
 }
 
 // documentFor takes some 30 ms. Tests, which make hundreds of APIs, replace it by a cached one.

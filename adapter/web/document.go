@@ -1,10 +1,12 @@
 package web
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -29,6 +31,19 @@ type file struct {
 	mediaType string
 	etag      string
 	content   []byte
+}
+
+// Example returns text, or without it the placeholder, as an example in YAML. A Go string literal in ASCII is a YAML
+// string too, whatever its content.
+func Example(text, placeholder string) string { return strconv.QuoteToASCII(cmp.Or(text, placeholder)) }
+
+// FillExamples returns an OpenAPI document in YAML with the address of this service and its only tenant, or a
+// placeholder if there are several. more are pairs of other texts and what replaces them.
+func FillExamples(openapi []byte, url, tenantID string, more ...string) []byte {
+	return []byte(strings.NewReplacer(append([]string{
+		"- url: http://127.0.0.1:3000\n", "- url: " + Example(url, "") + "\n",
+		"example: default\n", "example: " + Example(tenantID, "your-tenant") + "\n",
+	}, more...)...).Replace(string(openapi)))
 }
 
 // NewDocument makes the page of an OpenAPI document in YAML, which takes some 30 ms. The document is served at base +
