@@ -52,8 +52,12 @@ type SigningKey struct {
 	ID        string // `kid`
 	TenantID  string // empty for a key that all tenants share
 	Algorithm Algorithm
+	Name      string
+	CreatedAt time.Time
+	KnownAt   time.Time // see [SealedKey], as the next three
 	StartsAt  time.Time
 	RetiredAt time.Time
+	RevokedAt time.Time
 	Private   Secret // PKCS #8, DER
 }
 
