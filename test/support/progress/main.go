@@ -2,6 +2,9 @@
 // line at least every 20 seconds with what is running, the whole output of each failed test, and at the end the ten
 // slowest packages and tests, and one line with the verdict and the time. It exits with the status of `go test`.
 //
+// Arguments after -and are those of another `go test`, which runs beside the first one; "go test" has one set of build
+// flags for all packages. Its packages are printed with a star. The status is the greatest one.
+//
 // `go test` prints packages in a fixed order, each when it has ended: nothing for the first minutes here, and nothing
 // again while the longest package runs. gotestsum prints packages as they end, but nothing while a package runs, and
 // needs eight modules.
@@ -48,16 +51,10 @@ func main() {
 	os.Exit(status)
 }
 
+// and separates the arguments of two runs of go test.
+const and = "-and"
+
 func run(args []string, out io.Writer) (status int, err error) {
-	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
-	cmd.Stderr = os.Stderr
-	events, err := cmd.StdoutPipe()
-	if err != nil {
-		return 0, err
-	}
-	if err := cmd.Start(); err != nil {
-		return 0, err
-	}
 	p := newPrinter(out)
 	ticker, done := time.NewTicker(time.Second), make(chan struct{})
 	go func() {
@@ -70,10 +67,46 @@ func run(args []string, out io.Writer) (status int, err error) {
 			}
 		}
 	}()
-	readErr := p.read(events)
-	waitErr := cmd.Wait()
+	runs := split(args)
+	statuses, errs := make([]int, len(runs)), make([]error, len(runs))
+	var group sync.WaitGroup
+	for i, args := range runs {
+		group.Go(func() { statuses[i], errs[i] = p.test(strings.Repeat("*", i), args) })
+	}
+	group.Wait()
 	ticker.Stop()
 	close(done)
+	status, err = slices.Max(statuses), errors.Join(errs...)
+	if err == nil || status != 0 {
+		p.end(status)
+	}
+	return status, err
+}
+
+// split returns the arguments of each run.
+func split(args []string) (runs [][]string) {
+	for {
+		i := slices.Index(args, and)
+		if i < 0 {
+			return append(runs, args)
+		}
+		runs, args = append(runs, args[:i]), args[i+1:]
+	}
+}
+
+// test runs go test once. Mark is appended to the names of its packages: two runs may have the same package.
+func (p *printer) test(mark string, args []string) (status int, err error) {
+	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	cmd.Stderr = os.Stderr
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	readErr := p.read(mark, events)
+	waitErr := cmd.Wait()
 	var exit *exec.ExitError
 	switch {
 	case errors.As(waitErr, &exit):
@@ -84,7 +117,6 @@ func run(args []string, out io.Writer) (status int, err error) {
 	case waitErr != nil:
 		return 0, waitErr
 	}
-	p.end(status)
 	return status, readErr
 }
 
@@ -134,13 +166,13 @@ func (p *printer) print(format string, args ...any) {
 	fmt.Fprintf(p.out, "%6s  %s\n", p.printed.Sub(p.begun).Round(time.Second), fmt.Sprintf(format, args...))
 }
 
-// read reads events to their end and prints them.
-func (p *printer) read(events io.Reader) error {
+// read reads the events of a run to their end and prints them.
+func (p *printer) read(mark string, events io.Reader) error {
 	in := bufio.NewReader(events)
 	for {
 		text, err := in.ReadString('\n')
 		if text != "" {
-			p.line(text)
+			p.line(mark, text)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -151,7 +183,7 @@ func (p *printer) read(events io.Reader) error {
 	}
 }
 
-func (p *printer) line(text string) {
+func (p *printer) line(mark, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var e event
@@ -159,6 +191,7 @@ func (p *printer) line(text string) {
 		fmt.Fprint(p.out, text) // go test printed something that is not an event
 		return
 	}
+	e.Package += mark
 	// A package that comes from the cache took no time.
 	if e.Elapsed >= slow && !strings.Contains(e.Test, "/") {
 		p.took = append(p.took, taken{strings.TrimSpace(strings.TrimPrefix(e.Package, module) + " " + e.Test), e.Elapsed})

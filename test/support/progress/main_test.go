@@ -68,6 +68,22 @@ func TestBad(t *testing.T) {
 	if strings.Contains(text, "quiet") {
 		t.Errorf("got\n%s\nwant nothing of the tests that passed", text)
 	}
+
+	// Two runs have one verdict, whichever of them fails, and may have one package.
+	for _, args := range [][]string{
+		{"-run=Good", "./good", "./bad", and, "-run=TestBad", "./bad"},
+		{"-run=TestBad", "./bad", and, "-run=Good", "./good", "./bad"},
+	} {
+		out.Reset()
+		if status, err := run(args, &out); status != 1 || err != nil {
+			t.Errorf("%q: got status %d, %v, want 1\n%s", args, status, err, &out)
+		}
+		text := out.String()
+		if strings.Count(text, "wrong by 7") != 1 || strings.Count(text, "ok    example.org/m/") != 2 ||
+			!strings.Contains(text, "FAIL  2 packages, 3 tests passed; exit status 1; failed: example.org/m/bad") {
+			t.Errorf("%q: got\n%s", args, text)
+		}
+	}
 }
 
 // A package that takes minutes must not look like one that hangs: a line says that it is running.
@@ -83,7 +99,7 @@ func TestThereIsASignOfLife(t *testing.T) {
 	p.alive()
 	for _, text := range []string{`{"Action":"start","Package":"github.com/refreshd/refreshd/test/e2e"}`,
 		`{"Action":"pass","Package":"github.com/refreshd/refreshd/test/e2e","Test":"TestA"}`} {
-		p.line(text + "\n")
+		p.line("", text+"\n")
 	}
 	long()
 	p.alive()
@@ -105,11 +121,11 @@ func TestTheSlowestAreNamedAtTheEnd(t *testing.T) {
 		`{"Action":"pass","Package":"a","Test":"TestC","Elapsed":0.5}`,
 		`{"Action":"fail","Package":"a","Elapsed":200}`,
 	} {
-		p.line(text + "\n")
+		p.line("", text+"\n")
 	}
 	for i := range 2 * slowest {
-		p.line(fmt.Sprintf(`{"Action":"start","Package":"p%d"}`+"\n", i))
-		p.line(fmt.Sprintf(`{"Action":"pass","Package":"p%d","Elapsed":%d}`+"\n", i, i))
+		p.line("", fmt.Sprintf(`{"Action":"start","Package":"p%d"}`+"\n", i))
+		p.line("", fmt.Sprintf(`{"Action":"pass","Package":"p%d","Elapsed":%d}`+"\n", i, i))
 	}
 	out.Reset()
 	p.end(1)
