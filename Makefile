@@ -13,6 +13,9 @@ TESTS := ./adapter/gormstore ./test/e2e ./test/system/httpfuzz ./adapter/httpapi
 # The race detector checks accesses to the memory of Go. SQLite is C translated to Go: its heap is not Go's, so the
 # detector ignores it, and would still call a function for each access. The driver and all that uses it are checked.
 RACE := -race '-gcflags=modernc.org/sqlite/lib=-race=false' '-gcflags=modernc.org/libc/...=-race=false'
+# Packages whose tests run without the race detector: they drive processes of the service, which the detector would not
+# check. They run beside the others, since they mostly wait.
+PROCESSES := ./test/e2e
 
 .PHONY: help
 help: ## list the targets
@@ -31,7 +34,9 @@ man: ## write man pages (MANPAGES=.man)
 test: race-detector ## run every test, on every store; provides itself with PostgreSQL; about 10 minutes on two cores
 	@echo 'Every test, on every store, under the race detector: 10 minutes on two cores (make test-short: 2)'
 	@$(GO) run ./test/support/postgres/ensure
-	@$(GO) run ./test/support/progress $(RACE) -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(TESTS)
+	@$(GO) run ./test/support/progress $(RACE) -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) \
+		$(filter-out $(PROCESSES),$(TESTS:./...=)) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(PROCESSES))") \
+		-and -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(PROCESSES)
 
 .PHONY: test-short
 test-short: ## run the tests that need only Go, without the race detector; two minutes on two cores

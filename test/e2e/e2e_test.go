@@ -10,8 +10,8 @@
 //
 //   - A process listens on port 0, and its log says on which port that is. If a test chose a free port beforehand,
 //     another process could take it before its use.
-//   - The program is built without the race detector, which the tests of the packages run with: it would make the
-//     figures that are measured here meaningless.
+//   - The program and these tests are built without the race detector, which the tests of the packages run with: it
+//     would make the figures that are measured here meaningless, and SQLite, a Go library, tens of times slower.
 //   - No API of the program is imported. Tests read databases by SQL.
 package e2e_test
 
@@ -34,12 +34,7 @@ var (
 	binaries string      // the directory of the binaries
 )
 
-func TestMain(m *testing.M) {
-	if path := os.Getenv(asSQLite); path != "" {
-		os.Exit(beSQLite(path))
-	}
-	os.Exit(run(m))
-}
+func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (status int) {
 	dir, err := os.MkdirTemp("", "refreshd-e2e-")

@@ -182,7 +182,7 @@ func TestAThousandSessionsArePatchedTogether(t *testing.T) {
 		v := start(t, d, settings{env: []string{"REFRESHD_PURGE_INTERVAL=0s"}})
 		issued := v.issue(t, "many", "bulk")
 		db := d.open(t)
-		copyToken(t, d, db, unraced(t, d), 999)
+		copyToken(t, d, db, 999)
 		execute(t, db, `UPDATE refresh_tokens SET user_id = 'many' WHERE application_id = 'bulk'`)
 		began := time.Now()
 		a := v.want(t, patchCall("?userId=many", `{"roles":["viewer"],"claims":{"plan":"gold"}}`), http.StatusOK)

@@ -58,7 +58,7 @@ func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
 				execute(t, db, `DELETE FROM jobs`)
 				old = expired()
 			}
-			copyToken(t, d, db, unraced(t, d), dead-left())
+			copyToken(t, d, db, dead-left())
 			purge := begin(t, d, settings{}, "purge")
 			// The first step inserts the row, with its deletions.
 			s.await("being purged", func() bool { return len(rows(t, db, `SELECT name FROM jobs`)) > 0 })

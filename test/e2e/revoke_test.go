@@ -3,11 +3,8 @@ package e2e_test
 import (
 	"database/sql"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,20 +18,20 @@ import (
 
 // fingerprint returns a value that any change of a row of refresh_tokens changes: in PostgreSQL a change of a row's
 // version or place, too.
-func fingerprint(t *testing.T, d database, db *sql.DB, bulk func(string) string) string {
+func fingerprint(t *testing.T, d database, db *sql.DB) string {
 	t.Helper()
 	if d.engine == postgreSQL {
 		return queryText(t, db,
 			`SELECT count(*) || ' ' || sum(hashtextextended(r::text || r.xmin || r.xmax || r.ctid, 0)) FROM refresh_tokens AS r`)
 	}
-	return bulk(`SELECT printf('%d %d %d %d %d %d %d %d', count(*), sum(generation), sum(last_used_at & 0xffffffff),
+	return queryText(t, db, `SELECT printf('%d %d %d %d %d %d %d %d', count(*), sum(generation), sum(last_used_at & 0xffffffff),
 		sum(expires_at & 0xffffffff), sum(revoked_at), sum(length(revoked_reason)), sum(issued_epoch),
 		sum(rotated_at & 0xffffffff)) FROM refresh_tokens`)
 }
 
 // copyToken fills the application bulk of tenant acme with copies of an issued refresh token, each with an id and a
 // user of its own.
-func copyToken(t *testing.T, d database, db *sql.DB, bulk func(string) string, copies int) {
+func copyToken(t *testing.T, d database, db *sql.DB, copies int) {
 	t.Helper()
 	const columns = `generation, issued_at, rotated_at, last_used_at, expires_at, recovered_at, recovery_paid_until,
 		issued_epoch, ordinal, binding, revoked_at, revoked_reason, roles, scopes, claims, device_name, device_type,
@@ -47,95 +44,9 @@ func copyToken(t *testing.T, d database, db *sql.DB, bulk func(string) string, c
 		execute(t, db, `VACUUM ANALYZE refresh_tokens`)
 		return
 	}
-	bulk(fmt.Sprintf(`WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < %d)
+	execute(t, db, fmt.Sprintf(`WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < %d)
 		INSERT INTO refresh_tokens (id, tenant_id, application_id, user_id, `+columns+`)
-		SELECT randomblob(16), tenant_id, application_id, 'copy ' || n, `+columns+` FROM s, `+template+`
-		RETURNING 'done'`, copies))
-}
-
-// asSQLite names the variable that makes this test binary a shell of SQLite, for the database that it names.
-const asSQLite = "E2E_SQLITE"
-
-// unraced returns a function that runs one statement on the SQLite database d and returns the first value of its first
-// row. It runs in a process of this package built without the race detector, which makes SQLite, a Go library, tens of
-// times slower.
-func unraced(t *testing.T, d database) func(statement string) string {
-	t.Helper()
-	if d.engine != sqlite {
-		return nil
-	}
-	return func(statement string) string {
-		t.Helper()
-		text, err := unracedSQLite(d.path(), statement)
-		if err != nil {
-			t.Fatalf("%s: %v", statement, err)
-		}
-		return text
-	}
-}
-
-// unracedSQLite runs one statement on the database at path and returns the first value of its first row.
-func unracedSQLite(path, statement string) (string, error) {
-	binary, err := buildUnraced()
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command(binary)
-	cmd.Env = append(os.Environ(), asSQLite+"="+path)
-	cmd.Stdin = strings.NewReader(statement)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
-	}
-	return string(out), nil
-}
-
-// buildUnraced builds this package once, beside the program.
-var buildUnraced = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(binaries, "e2e.test")
-	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build this package without the race detector: %w\n%s", err, out)
-	}
-	return binary, nil
-})
-
-// runUnraced runs the test in this package built without the race detector, and reports whether it did. It is for a
-// test whose own work, rather than the service's, takes minutes with the detector.
-func runUnraced(t *testing.T) bool {
-	t.Helper()
-	if !raced {
-		return false
-	}
-	binary, err := buildUnraced()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.CommandContext(t.Context(), binary, "-test.v", "-test.run=^"+t.Name()+"$").CombinedOutput()
-	if t.Log(strings.TrimSpace(string(out))); err != nil {
-		t.Errorf("built without the race detector: %v", err)
-	}
-	return true
-}
-
-// beSQLite is the child process of unraced.
-func beSQLite(path string) (status int) {
-	statement, err := io.ReadAll(os.Stdin)
-	if err == nil {
-		var db *sql.DB
-		if db, err = sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)"); err == nil {
-			defer db.Close()
-			var text string
-			err = db.QueryRow(string(statement)).Scan(&text)
-			fmt.Print(text)
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
+		SELECT randomblob(16), tenant_id, application_id, 'copy ' || n, `+columns+` FROM s, `+template, copies))
 }
 
 func TestARevocationOf200000TokensIsOneSmallWrite(t *testing.T) {
@@ -153,8 +64,7 @@ func TestARevocationOf200000TokensIsOneSmallWrite(t *testing.T) {
 		}
 		other := s.issue(t, "user 1", "shop")
 		db := d.open(t)
-		bulk := unraced(t, d)
-		copyToken(t, d, db, bulk, many-stringsHeld)
+		copyToken(t, d, db, many-stringsHeld)
 		if got := queryText(t, db,
 			`SELECT CAST(count(*) AS TEXT) FROM refresh_tokens WHERE application_id = 'bulk' AND revoked_at = 0`,
 		); got != fmt.Sprint(many) {
@@ -166,7 +76,7 @@ func TestARevocationOf200000TokensIsOneSmallWrite(t *testing.T) {
 			t.Fatalf("listed %d of the user of a copy, want 1", len(copied))
 		}
 
-		before, others := fingerprint(t, d, db, bulk), otherRows(t, db)
+		before, others := fingerprint(t, d, db), otherRows(t, db)
 		walBefore := startWAL(t, d, db)
 		revoke := acme(call{method: "DELETE", path: "/jwt/refresh?applicationsId=bulk"})
 		begin := time.Now()
@@ -175,7 +85,7 @@ func TestARevocationOf200000TokensIsOneSmallWrite(t *testing.T) {
 		// The next request for each of them.
 		s.refused(t, issued[0].RefreshToken, "[revoked]refreshToken")
 		written := endWAL(t, d, db, walBefore)
-		if diff := cmp.Diff(before, fingerprint(t, d, db, bulk)); diff != "" {
+		if diff := cmp.Diff(before, fingerprint(t, d, db)); diff != "" {
 			t.Errorf("the revocation touched refresh tokens (-before +after):\n%s", diff)
 		}
 		changed := 0
