@@ -14,8 +14,8 @@ TESTS := ./adapter/gormstore ./test/e2e ./test/system/httpfuzz ./adapter/httpapi
 # detector ignores it, and would still call a function for each access. The driver and all that uses it are checked.
 RACE := -race '-gcflags=modernc.org/sqlite/lib=-race=false' '-gcflags=modernc.org/libc/...=-race=false'
 # Packages whose tests run without the race detector: they drive processes of the service, which the detector would not
-# check. They run beside the others, since they mostly wait.
-PROCESSES := ./test/e2e
+# check, or send it one request after another. They run beside the others, one after the other.
+UNRACED := ./test/e2e ./test/system/httpfuzz
 
 .PHONY: help
 help: ## list the targets
@@ -35,8 +35,8 @@ test: race-detector ## run every test, on every store; provides itself with Post
 	@echo 'Every test, on every store, under the race detector: 10 minutes on two cores (make test-short: 2)'
 	@$(GO) run ./test/support/postgres/ensure
 	@$(GO) run ./test/support/progress $(RACE) -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) \
-		$(filter-out $(PROCESSES),$(TESTS:./...=)) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(PROCESSES))") \
-		-and -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(PROCESSES)
+		$(filter-out $(UNRACED),$(TESTS:./...=)) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(UNRACED))") \
+		-and -p=1 -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(UNRACED)
 
 .PHONY: test-short
 test-short: ## run the tests that need only Go, without the race detector; two minutes on two cores
