@@ -15,7 +15,7 @@ TESTS := ./adapter/gormstore ./test/e2e ./test/system/httpfuzz ./adapter/httpapi
 RACE := -race '-gcflags=modernc.org/sqlite/lib=-race=false' '-gcflags=modernc.org/libc/...=-race=false'
 # Packages whose tests run without the race detector: they drive processes of the service, which the detector would not
 # check, or send it one request after another. They run beside the others, one after the other.
-UNRACED := ./test/e2e ./test/system/httpfuzz
+UNRACED := ./test/e2e ./test/system/httpfuzz ./test/system/soak ./test/system/integrating
 # Tests of gormstore that run TestConformance/postgres again, with the same Go code, as another role or through a pooler:
 # they run beside the others, without the race detector. A name that no test has leaves no test out.
 AGAIN := ^(TestConformanceBehindPgBouncer|TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument)$$
