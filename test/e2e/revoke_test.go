@@ -24,9 +24,9 @@ func fingerprint(t *testing.T, d database, db *sql.DB) string {
 		return queryText(t, db,
 			`SELECT count(*) || ' ' || sum(hashtextextended(r::text || r.xmin || r.xmax || r.ctid, 0)) FROM refresh_tokens AS r`)
 	}
-	return queryText(t, db, `SELECT printf('%d %d %d %d %d %d %d %d', count(*), sum(generation), sum(last_used_at & 0xffffffff),
-		sum(expires_at & 0xffffffff), sum(revoked_at), sum(length(revoked_reason)), sum(issued_epoch),
-		sum(rotated_at & 0xffffffff)) FROM refresh_tokens`)
+	return queryText(t, db, `SELECT printf('%d %d %d %d %d %d %d %d', count(*), sum(generation),
+		sum(last_used_at & 0xffffffff), sum(expires_at & 0xffffffff), sum(revoked_at),
+		sum(length(revoked_reason)), sum(issued_epoch), sum(rotated_at & 0xffffffff)) FROM refresh_tokens`)
 }
 
 // copyToken fills the application bulk of tenant acme with copies of an issued refresh token, each with an id and a
