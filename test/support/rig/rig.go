@@ -47,7 +47,6 @@ type BuildOptions struct {
 	Name    string // of the binary, so that one directory can hold several; default refreshd
 	Version string
 	Source  string // the module's directory; default that of the working directory
-	Race    bool   // with the race detector, which needs cgo
 	Package string // another command of the module, by its path in it; default the service
 
 	// Changes of the source. go build -overlay applies them, so the source needs no hook.
@@ -68,10 +67,6 @@ func Build(ctx context.Context, dir string, o BuildOptions) (Program, error) {
 	}
 	p := Program{Path: filepath.Join(dir, o.Name), Dir: dir}
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-X main.version=" + o.Version, "-o", p.Path}
-	cgo := "CGO_ENABLED=0"
-	if o.Race {
-		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
-	}
 	if len(o.Changes)+len(o.Files) > 0 || o.ClockIn != "" {
 		overlay, err := o.overlay(ctx, p.Path+"-source")
 		if err != nil {
@@ -80,7 +75,7 @@ func Build(ctx context.Context, dir string, o BuildOptions) (Program, error) {
 		args = append(args, "-overlay", overlay)
 	}
 	build := exec.CommandContext(ctx, "go", append(args, path.Join(module, cmp.Or(o.Package, "cmd/refreshd")))...)
-	build.Dir, build.Env = o.Source, append(os.Environ(), cgo)
+	build.Dir, build.Env = o.Source, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return Program{}, fmt.Errorf("build the service: %w\n%s", err, out)
 	}
