@@ -35,7 +35,7 @@ man: ## write man pages (MANPAGES=.man)
 
 .PHONY: test
 test: race-detector ## run every test, on every store; provides itself with PostgreSQL; about 10 minutes on two cores
-	@echo 'Every test, on every store, under the race detector: 10 minutes on two cores (make test-short: 2)'
+	@echo 'Every test, on every store, Go code under the race detector: 15 minutes on two cores (make test-short: 2)'
 	@$(GO) run ./test/support/postgres/ensure
 	@$(GO) run ./test/support/progress $(RACE) -skip='$(AGAIN)' -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) \
 		$(filter-out $(UNRACED),$(TESTS:./...=)) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(UNRACED))") \
