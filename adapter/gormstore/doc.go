@@ -26,9 +26,9 @@
 // plan that reads whole tables because they were small when it was made. Migrations do not analyse new tables, for the
 // same reason: what PostgreSQL assumes of a table without statistics is better than the statistics of an empty one.
 //
-// One probe of the key of marks finds the marks that cover a refresh token, with IN (”, …) for each part that a mark
-// leaves open. Four separate probes cost up to half of the throughput. An epoch kept beside the application or the
-// tenant gained nothing.
+// Four searches by the whole key of marks, in one subquery, find the marks that cover a refresh token. One search, with
+// IN (”, …) for each part that a mark leaves open, takes as long, but whether PostgreSQL searches by the whole key then
+// depends on its statistics (see covering). An epoch kept beside the application or the tenant gained nothing.
 //
 // An application has a row only while its tenant exists. Its effective policy is stored beside it, and is active only
 // if both are. So the exchange joins applications, and never tenants. The parts of a policy that statements compare are

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -14,24 +15,45 @@ import (
 
 // The conditions of an active refresh token, shared by all statements. They name the table and not an alias,
 // because SQLite knows no alias in RETURNING.
-const (
-	// ofApplication leads from a refresh token to its application, and not back: see tenantIs.
-	ofApplication = `a.tenant_id = refresh_tokens.tenant_id || '' AND a.id = refresh_tokens.application_id`
 
-	covering = `m.tenant_id = refresh_tokens.tenant_id` +
-		` AND m.application_id IN ('', refresh_tokens.application_id) AND m.user_id IN ('', refresh_tokens.user_id)`
-)
+// ofApplication leads from a refresh token to its application, and not back: see tenantIs.
+const ofApplication = `a.tenant_id = refresh_tokens.tenant_id || '' AND a.id = refresh_tokens.application_id`
+
+// ofItsMarks leads from a refresh token to the marks that cover it.
+var ofItsMarks = covering{"refresh_tokens.tenant_id", "refresh_tokens.application_id", "refresh_tokens.user_id"}
+
+// covering names the tenant, the application and the user whose marks are looked up.
+type covering struct{ tenantID, applicationID, userID string }
+
+// marks returns the query of their columns, with a SELECT for each kind of mark that satisfies the condition and.
+//
+// Each compares the whole key, and PostgreSQL cannot join it to anything else. With IN for each part that a mark leaves
+// open, there is one SELECT, but with statistics of few marks for each tenant, or none, PostgreSQL searches by the
+// tenant alone, and reads all marks of the tenant. With a join for each kind, as NOT EXISTS is, it may read all marks
+// if they were analysed while there were none.
+func (c covering) marks(columns, and string) string {
+	var kinds []string
+	for _, applicationID := range []string{c.applicationID, `''`} {
+		for _, userID := range []string{c.userID, `''`} {
+			kinds = append(kinds, `SELECT `+columns+` FROM marks AS m WHERE m.tenant_id = `+c.tenantID+
+				` AND m.application_id = `+applicationID+` AND m.user_id = `+userID+and)
+		}
+	}
+	return strings.Join(kinds, ` UNION ALL `)
+}
+
+// aboveItsEpoch is true for a mark that has ended a refresh token that it covers.
+const aboveItsEpoch = ` AND m.epoch > refresh_tokens.issued_epoch`
 
 // tenantIs compares the tenant of a refresh token that is looked up by its id. It is written so that no index matches:
 // while the table is new, PostgreSQL has no reason to prefer the primary key to the index of users, which begins with
 // the tenant. Until its next plan it would then read all entries of a tenant there to find one.
 func tenantIs(id string) string { return `refresh_tokens.tenant_id || '' = ` + id }
 
-// notEndedSQL is true if a refresh token is not revoked itself, not expired, and not below the epoch of a mark. One
-// probe of the key of marks finds all four kinds of mark.
+// notEndedSQL is true if a refresh token is not revoked itself, not expired, and not below the epoch of a mark.
 func notEndedSQL(now string) string {
 	return `refresh_tokens.revoked_at = 0 AND refresh_tokens.expires_at > ` + now +
-		` AND NOT EXISTS (SELECT 1 FROM marks AS m WHERE ` + covering + ` AND m.epoch > refresh_tokens.issued_epoch)`
+		` AND NOT EXISTS (` + ofItsMarks.marks("1", aboveItsEpoch) + `)`
 }
 
 // aliveSQL is domain.Snapshot.Alive. An application has a row only while its tenant exists.
@@ -270,7 +292,7 @@ func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) (domain.Refre
 
 var snapshot = `
 SELECT ` + columns("refresh_tokens.", tokenColumns) + `,
-  COALESCE((SELECT max(m.epoch) FROM marks AS m WHERE ` + covering + `), 0),
+  COALESCE((SELECT max(m.epoch) FROM (` + ofItsMarks.marks("m.epoch", "") + `) AS m), 0),
   a.id IS NULL, COALESCE(a.policy, '')
 FROM refresh_tokens LEFT JOIN applications AS a ON ` + ofApplication + `
 WHERE refresh_tokens.id = $1`

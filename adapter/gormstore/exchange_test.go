@@ -276,9 +276,10 @@ func TestSQLiteExchangesSearchByKey(t *testing.T) {
 	exchange := j.statements(t)[0]
 
 	got := planOf(t, d.raw(t), exchange)
+	const mark = "SEARCH m USING PRIMARY KEY (tenant_id=? AND application_id=? AND user_id=?)"
 	want := []string{
 		"SEARCH refresh_tokens USING INDEX sqlite_autoindex_refresh_tokens_1 (id=?)",
-		"SEARCH m USING PRIMARY KEY (tenant_id=? AND application_id=? AND user_id=?)",
+		"COMPOUND QUERY", "LEFT-MOST SUBQUERY", mark, "UNION ALL", mark, "UNION ALL", mark, "UNION ALL", mark,
 		"SEARCH a USING PRIMARY KEY (tenant_id=? AND id=?)",
 		"SEARCH a USING PRIMARY KEY (tenant_id=? AND id=?)", // in RETURNING
 	}

@@ -14,15 +14,17 @@ import (
 )
 
 // The mark that ended a refresh token is the lowest one that covers it and is above its epoch. A tenant uses each epoch
-// once, so there is one mark of that epoch. Both forms probe the key of marks for each row that is returned.
-const (
+// once, so there is one mark of that epoch. Both forms search the key of marks for each row that is returned. SQLite
+// searches by the whole key with IN, too.
+var (
 	markedSQLite = `
-LEFT JOIN marks AS m ON ` + covering + ` AND m.epoch = (
-  SELECT min(m.epoch) FROM marks AS m WHERE ` + covering + ` AND m.epoch > refresh_tokens.issued_epoch)`
+LEFT JOIN marks AS m ON m.tenant_id = refresh_tokens.tenant_id
+  AND m.application_id IN ('', refresh_tokens.application_id) AND m.user_id IN ('', refresh_tokens.user_id)
+  AND m.epoch = (SELECT min(m.epoch) FROM (` + ofItsMarks.marks("m.epoch", aboveItsEpoch) + `) AS m)`
 
 	markedPostgres = `
 LEFT JOIN LATERAL (
-  SELECT * FROM marks AS m WHERE ` + covering + ` AND m.epoch > refresh_tokens.issued_epoch ORDER BY m.epoch LIMIT 1
+  SELECT * FROM (` + ofItsMarks.marks("*", aboveItsEpoch) + `) AS m ORDER BY m.epoch LIMIT 1
 ) AS m ON true`
 )
 

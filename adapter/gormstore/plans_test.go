@@ -164,13 +164,32 @@ func TestPostgresStatementsFollowTheirIndexes(t *testing.T) {
 			followTheirIndexes(t, d, statements)
 		})
 	}
+	for _, m := range []moment{
+		{"marks analysed while there were none", []string{`ANALYZE marks`}},
+		{"with one mark of each tenant", []string{
+			`INSERT INTO marks SELECT 'tenant ' || n, '', 'user', 1, 1, '', 1 FROM generate_series(1, 1000) AS n`,
+			`ANALYZE marks`,
+		}},
+		{"with 100 000 marks of one tenant", []string{
+			`INSERT INTO marks SELECT 'acme', '', 'user ' || n, n, 1, '', 1 FROM generate_series(1, 100000) AS n`,
+			`ANALYZE marks`,
+		}},
+	} {
+		t.Run(m.name, func(t *testing.T) {
+			d, _ := m.in(t)
+			followTheirIndexes(t, d, statements)
+		})
+	}
 }
 
 var (
 	parameter = regexp.MustCompile(`\$(\d+)`)
 	// tokenScan is the name of an index of refresh tokens in a plan, and the condition for which it is searched.
 	tokenScan = regexp.MustCompile(`using (refresh_tokens_\w+) on refresh_tokens.*\n(?: *Index Cond: (.*))?`)
-	sortKey   = regexp.MustCompile(`Sort Key: (\S+)`)
+	sortKey   = regexp.MustCompile(`Sort Key: ((?:"[^"]*")?\S+)`)
+	// markScan is a scan of marks that cover something, and the condition for which it searches.
+	markScan  = regexp.MustCompile(`on marks m\w*  .*\n(?: *Index Cond: (.*))?`)
+	ofTheMark = regexp.MustCompile(`^\(\(tenant_id = .*\) AND \(application_id = .*\) AND \(user_id = .*\)\)$`)
 )
 
 // followTheirIndexes checks the generic plans of statements.
@@ -202,6 +221,15 @@ func followTheirIndexes(t *testing.T, d database, statements []tokenStatement) {
 			if scan[2] == "" || !byID && (scan[1] != statement.index || scan[1] == "refresh_tokens_pkey") {
 				t.Errorf("%s: reads by %s where %q:\n%s", statement.name, scan[1], scan[2], plan)
 			}
+		}
+		// A tenant may have a mark for each of its users.
+		for _, scan := range markScan.FindAllStringSubmatch(plan, -1) {
+			if !ofTheMark.MatchString(scan[1]) || strings.Contains(scan[1], "ANY") {
+				t.Errorf("%s: reads marks where %q, want the whole key:\n%s", statement.name, scan[1], plan)
+			}
+		}
+		if strings.Contains(statement.text, "marks AS m") && !markScan.MatchString(plan) {
+			t.Errorf("%s: reads no marks:\n%s", statement.name, plan)
 		}
 		for _, bad := range []string{"Seq Scan", "Hash", "Merge Join", "Bitmap"} {
 			if strings.Contains(plan, bad) {

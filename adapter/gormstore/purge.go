@@ -164,8 +164,8 @@ func hadEnded(before string) string {
 	return `(refresh_tokens.expires_at <= ` + before + `
   OR refresh_tokens.revoked_at <> 0 AND refresh_tokens.revoked_at <= ` + before + ` AND refresh_tokens.feed <> 0
     AND ` + outOfUse(before) + `
-  OR refresh_tokens.revoked_at = 0 AND EXISTS (SELECT 1 FROM marks AS m WHERE ` + covering + `
-    AND m.epoch > refresh_tokens.issued_epoch AND m.revoked_at <= ` + before + `))`
+  OR refresh_tokens.revoked_at = 0 AND EXISTS (` +
+		ofItsMarks.marks("1", aboveItsEpoch+` AND m.revoked_at <= `+before) + `))`
 }
 
 var (

@@ -149,8 +149,8 @@ RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_
 }
 
 // The mark with the greatest epoch decides about all rows of a user in an application, so it is looked up once.
-const newestMark = `COALESCE((SELECT max(m.epoch) FROM marks AS m WHERE m.tenant_id = $2
-      AND m.application_id IN ('', $3) AND m.user_id IN ('', $4)), 0)`
+var newestMark = `COALESCE((SELECT max(m.epoch) FROM (` + covering{"$2", "$3", "$4"}.marks("m.epoch", "") +
+	`) AS m), 0)`
 
 // beyond selects the keys of those that a limit of $6 ends: all active ones but the newest. SQLite has no OFFSET
 // without a LIMIT.

@@ -160,7 +160,8 @@ func (b *bench) beforeFigures(ctx context.Context, store, figure string, sides [
 	if err != nil {
 		return err
 	}
-	if err := b.beforeHot(ctx, sides); err != nil {
+	hot, err := b.beforeHot(ctx, sides)
+	if err != nil {
 		return err
 	}
 	for _, side := range sides {
@@ -179,6 +180,7 @@ func (b *bench) beforeFigures(ctx context.Context, store, figure string, sides [
 	more := difference(s, exchanges[0].name, exchanges[1].name, beforeUsers, objects)
 	b.report.say("An exchange allocates %s objects more than before.", figures.Format(more, "%.1f"))
 	if store == "PostgreSQL" {
+		b.report.figure("reach before hot", hot)
 		b.report.figure("reach before objects", more)
 	}
 	return nil
@@ -195,35 +197,36 @@ func difference(s *series, variant, to string, users int, value func(run) float6
 	return figures.Median(all)
 }
 
-// beforeHot reads the share of HOT updates of the exchanges, for which the services have to end, and starts them again.
-func (b *bench) beforeHot(ctx context.Context, sides []*beforeSide) error {
+// beforeHot returns the share of HOT updates of the exchanges of the first side. For that it ends the services, and
+// starts them again.
+func (b *bench) beforeHot(ctx context.Context, sides []*beforeSide) (hot float64, err error) {
 	for _, side := range sides {
 		c := side.contends
 		if c.server == nil {
 			continue
 		}
 		if err := c.service.Stop(); err != nil {
-			return err
+			return 0, err
 		}
 		after, err := b.server.counters(ctx, c.dsn)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		d := after.since(c.before)
 		_, others := c.pool.exchanged()
-		hot := float64(d.hot) / float64(d.updates)
+		share := float64(d.hot) / float64(d.updates)
 		b.report.say("PostgreSQL, %s: %s; %d of %d updates were HOT (%s), %d rows were added.", side.name,
-			countsText(c.pool.outcomes), d.hot, d.updates, figures.Format(100*hot, "%.2f %%"), d.rows)
+			countsText(c.pool.outcomes), d.hot, d.updates, figures.Format(100*share, "%.2f %%"), d.rows)
 		if others > 0 {
-			return fmt.Errorf("%s: %d exchanges did not rotate", side.name, others)
+			return 0, fmt.Errorf("%s: %d exchanges did not rotate", side.name, others)
 		}
 		if side == sides[0] {
-			b.report.figure("reach before hot", hot)
+			hot = share
 		}
 		c.users = nil
 		if err := c.restart(ctx, b, c.dsn); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return hot, nil
 }

@@ -165,7 +165,7 @@ func (e listedEngine) insert() string {
 INSERT INTO refresh_tokens (issued_at, issued_epoch, ordinal, recovery_paid_until, revoked_at, generation, rotated_at,
   last_used_at, expires_at, recovered_at, client_address, id, tenant_id, application_id, user_id, binding,
   revoked_reason, roles, scopes, claims,
-  device_name, device_type, device_description, data)
+  device_name, device_type, device_description, data, feed)
 WITH RECURSIVE numbers (i) AS (SELECT CAST($1 AS BIGINT) UNION ALL SELECT i + 1 FROM numbers WHERE i < $2),
 blocks AS (SELECT i, (i * 50 / CAST($3 AS BIGINT)) % 10 AS block FROM numbers),
 fates AS (SELECT i, CASE
@@ -173,11 +173,12 @@ fates AS (SELECT i, CASE
     ELSE CASE i % 8 WHEN 0 THEN 1 WHEN 1 THEN 2 WHEN 2 THEN 3 WHEN 3 THEN 4 ELSE 0 END
   END AS fate FROM blocks)
 SELECT 1700000000000000 + i, CASE WHEN fate IN (1, 4) THEN 10 ELSE 1000 END, 1, 0,
-  CASE fate WHEN 2 THEN 1800000000000000 ELSE 0 END, 7, 1700000000000000, 1700000000000000,
-  CASE fate WHEN 3 THEN 1850000000000000 ELSE 2000000000000000 END, 0, '192.0.2.7', ` + e.id + `,
+  CASE fate WHEN 2 THEN 1720000000000000 ELSE 0 END, 7, 1700000000000000, 1700000000000000,
+  CASE fate WHEN 3 THEN 1750000000000000 ELSE 2000000000000000 END, 0, '192.0.2.7', ` + e.id + `,
   CASE WHEN i % 20 = 0 THEN 'globex' ELSE 'acme' END, CASE WHEN fate = 1 OR i % 3 = 0 THEN 'web' ELSE 'app' END,
   CASE WHEN i % 99 = 1 THEN 'hoarder' ELSE 'user-' || (i / 4) END, ` + e.empty() + `,
-  CASE fate WHEN 2 THEN 'revoked' ELSE '' END, '["user"]', '["openid"]', '{"plan":"pro"}', 'Pixel 9', 'phone', '', ''
+  CASE fate WHEN 2 THEN 'revoked' ELSE '' END, '["user"]', '["openid"]', '{"plan":"pro"}', 'Pixel 9', 'phone', '', '',
+  CASE fate WHEN 2 THEN 1 ELSE 0 END
 FROM fates`
 }
 
@@ -189,12 +190,12 @@ func (e listedEngine) empty() string {
 	return `''::bytea`
 }
 
-// marks inserts the mark of the revocation of web, and of each user with an older refresh token.
+// listedMarks are the mark of the revocation of web, and of each user with an older refresh token.
 const listedMarks = `
-INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until)
-SELECT 'acme', '', user_id, 500, 1810000000000000, 'revoked', 2100000000000000
+INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until, feed, stamped_epoch)
+SELECT 'acme', '', user_id, 500, 1730000000000000, 'revoked', 2100000000000000, 1, 500
 FROM refresh_tokens WHERE tenant_id = 'acme' AND issued_epoch = 10 AND user_id <> 'hoarder' GROUP BY user_id
-UNION ALL SELECT 'acme', 'web', '', 400, 1805000000000000, 'revoked', 2100000000000000`
+UNION ALL SELECT 'acme', 'web', '', 400, 1725000000000000, 'revoked', 2100000000000000, 1, 400`
 
 // filled returns a store with that many rows.
 func (e listedEngine) filled(ctx context.Context, b *bench, rows int) (s *gormstore.Store, err error) {
@@ -212,17 +213,22 @@ func (e listedEngine) filled(ctx context.Context, b *bench, rows int) (s *gormst
 			return s, err
 		}
 	}
+	return s, e.load(ctx, b, db, rows)
+}
+
+// load inserts that many rows into a database that has the tenants and their applications.
+func (e listedEngine) load(ctx context.Context, b *bench, db *sql.DB, rows int) error {
 	const step = 100_000
 	for i := 0; i < rows; i += step {
 		b.progress("lists: loading %s: %d of %d", e.name, i, rows)
 		if _, err := db.ExecContext(ctx, e.insert(), i, min(i+step, rows)-1, rows); err != nil {
-			return s, fmt.Errorf("load refresh tokens: %w", err)
+			return fmt.Errorf("load refresh tokens: %w", err)
 		}
 	}
 	for _, statement := range []string{listedMarks, `UPDATE tenants SET epoch = 2000`, e.settle} {
 		if _, err := db.ExecContext(ctx, statement); err != nil {
-			return s, err
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }

@@ -77,7 +77,10 @@ var parts = slices.Concat([]part{
 		run: overloadPart, apart: true},
 	{name: "reach", about: "how soon resource servers refuse a revoked session, and what that costs: all of the " +
 		"following; only if it is named", run: reachPart, apart: true},
-}, reachParts)
+}, reachParts, []part{
+	{name: "admin", about: "lists of an operator, deletion of a tenant, and exchanges beside an older program: all of " +
+		"the following; only if it is named", run: adminPart, apart: true},
+}, adminParts)
 
 // bench is the state that the parts share.
 type bench struct {

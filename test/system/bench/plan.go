@@ -21,6 +21,9 @@ type plan struct {
 	// reachSessions are revoked by one request, in the part reach.
 	reachSessions int
 	reachRounds   int
+	// The part admin: how much there is, how many pages lead to a deep one, and how many requests are measured.
+	adminSessions, adminObjects, adminEvents, adminDeleted int
+	adminPages, adminCalls                                 int
 }
 
 var (
@@ -29,17 +32,23 @@ var (
 		rounds: 3, exchangeRounds: 3, costRounds: 1, callers: []int{8}, fullOnly: 8,
 		stages: []int{10_000, 200_000}, rotated: 200, rotations: []int{200},
 		reachSessions: 200_000, reachRounds: 3,
+		adminSessions: 500_000, adminObjects: 2_000, adminEvents: 100_000, adminDeleted: 200_000,
+		adminPages: 10, adminCalls: 100,
 	}
 	normalPlan = plan{
 		name: "normal", window: window{500 * time.Millisecond, time.Second}, pool: 1_000_000,
 		rounds: 3, exchangeRounds: 5, costRounds: 3, retakes: true, callers: []int{1, 8},
 		stages: []int{10_000, 1_000_000, 5_000_000}, rotated: 500, rotations: []int{200, 1_000},
 		reachSessions: 1_000_000, reachRounds: 10,
+		adminSessions: 5_000_000, adminObjects: 10_000, adminEvents: 1_000_000, adminDeleted: 1_000_000,
+		adminPages: 30, adminCalls: 300,
 	}
 	fullPlan = plan{
 		name: "full", window: window{time.Second, 4 * time.Second}, pool: 2_000_000,
 		rounds: 5, exchangeRounds: 5, costRounds: 5, retakes: true, callers: []int{1, 8},
 		stages: []int{10_000, 1_000_000, 5_000_000}, rotated: 10_000, rotations: []int{200, 1_000},
 		reachSessions: 10_000_000, reachRounds: 10,
+		adminSessions: 5_000_000, adminObjects: 10_000, adminEvents: 1_000_000, adminDeleted: 1_000_000,
+		adminPages: 100, adminCalls: 1_000,
 	}
 )

@@ -14,6 +14,8 @@ const (
 	apiKey  = "ak_benchmark_benchmark_benchmark"
 	feedKey = "ak_benchmark_benchmark_resources" // reads the revocation stream
 
+	operatorKey = "ak_benchmark_benchmark_operators" // for sessions and for administration
+
 	tenant      = "acme"
 	application = "shop"
 )
@@ -31,6 +33,13 @@ apiKeys:
 
 // feedKickstart continues the kickstart file.
 const feedKickstart = `  - {name: feed, key: ` + feedKey + `, permissions: {endpoints: {"/revocations": ["GET"]}}}
+`
+
+// operatorKickstart continues the kickstart file.
+const operatorKickstart = `  - name: operator
+    key: ` + operatorKey + `
+    permissions:
+      endpoints: {"*": ["*"], /sessions: [GET], /audit: [GET], /tenant: ["*"], /application: ["*"], /api-key: ["*"]}
 `
 
 // service is a running service with a tenant, an application and an API key.

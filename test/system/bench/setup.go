@@ -12,7 +12,8 @@ type setup struct {
 	program rig.Program
 	mode    mode
 	policy  policy
-	feed    bool // whether it has an API key for the revocation stream, which older programs do not have
+	// Whether it has an API key for the revocation stream, and one for administration, which older programs do not have.
+	feed, operated bool
 }
 
 // setup returns a setup of this source's program.
@@ -23,6 +24,9 @@ func (how setup) settings(database string) rig.Settings {
 	if how.feed {
 		s.Kickstart += feedKickstart
 		s.Env = append(s.Env, fmt.Sprintf("REFRESHD_FEED_STREAMS=%d", 2*feedStreams+2*reachServers))
+	}
+	if how.operated {
+		s.Kickstart += operatorKickstart
 	}
 	return s
 }

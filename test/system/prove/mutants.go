@@ -146,10 +146,10 @@ var tokenMutants = []mutant{
 	{
 		name: "mark-by-clock", says: "a mark ends what was issued before it by the clock, not by the epoch", setting: several,
 		changes: []change{
-			{storeExchange, "AND m.epoch > refresh_tokens.issued_epoch)`", "AND m.revoked_at > refresh_tokens.issued_at)`"},
-			{storeExchange, "COALESCE((SELECT max(m.epoch) FROM",
-				"COALESCE((SELECT max(CASE WHEN m.revoked_at > refresh_tokens.issued_at " +
-					"THEN refresh_tokens.issued_epoch + 1 ELSE 0 END) FROM"},
+			{storeExchange, "AND m.epoch > refresh_tokens.issued_epoch`", "AND m.revoked_at > refresh_tokens.issued_at`"},
+			{storeExchange, `ofItsMarks.marks("m.epoch", "")`,
+				`ofItsMarks.marks("CASE WHEN m.revoked_at > refresh_tokens.issued_at "+` +
+					`"THEN refresh_tokens.issued_epoch + 1 ELSE 0 END AS epoch", "")`},
 		},
 	},
 	{
