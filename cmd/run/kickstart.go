@@ -174,20 +174,7 @@ func (p process) export(ctx context.Context, c config.Config, o cli.ExportOption
 			return err
 		}
 	}
-	text, variables, err := cli.WriteKickstart(k, sealed)
-	if err != nil {
-		return err
-	}
-	if o.File == "" {
-		_, err = p.stdout.Write(text)
-	} else {
-		err = cli.WriteFile(o.File, text)
-	}
-	if err != nil {
-		return fmt.Errorf("write the export: %w", err)
-	}
-	cli.PrintVariables(p.stderr, variables)
-	return nil
+	return cli.Program{Stdout: p.stdout, Stderr: p.stderr}.WriteExport(k, sealed, o.File)
 }
 
 func (p process) terminal() cli.Terminal { return cli.Terminal{In: p.stdin, Out: p.stderr} }

@@ -171,6 +171,13 @@ func TestTheCommandLineAdministersADatabaseAndAService(t *testing.T) {
 						t.Errorf("refreshd %s (-want +got):\n%s", l.args, diff)
 					}
 				}
+				if where == "service" { // the same file as from the database
+					want, got := runVerb(t, d, settings{noKickstart: true}, "export"), runVerb(t, on, with, "export")
+					if diff := cmp.Diff(want.Stdout, got.Stdout); diff != "" || got.Status != 0 ||
+						got.Stderr != "This is the configuration of "+s.URL()+".\n"+want.Stderr {
+						t.Errorf("export: %v, the same without --server: %v (-database +service):\n%s", got, want, diff)
+					}
+				}
 				keys := runVerb(t, on, with, "key", "list")
 				kinds := []string{}
 				for row := range strings.Lines(keys.Stdout) {
