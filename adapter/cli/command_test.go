@@ -185,11 +185,11 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"help srve", "there is no help about \"srve\": did you mean `refreshd help serve`?"},
 		{"help kikstart", "there is no help about \"kikstart\": did you mean `refreshd help kickstart`?"},
 		{"help serve x", "there is no help about that: name a command, or one of configuration, exit-status, " +
-			"kickstart, permissions"},
+			"kickstart, permissions, settings"},
 		{"help config shw", "there is no help about \"shw\": did you mean `refreshd help config show`?"},
 		{"help config kikstart",
 			"there is no help about that: name a command, or one of configuration, exit-status, " +
-				"kickstart, permissions"},
+				"kickstart, permissions, settings"},
 		{"man", "name one directory"},
 		{"serve --listen=x", "config: 1 problem"},
 	} {
