@@ -53,6 +53,7 @@ var (
 	server  = []string{"serve", "doctor"}
 
 	administrators = []string{"token", "tenant", "application", "apikey", "key", "audit"}
+	clients        = append([]string{"export"}, administrators...) // of a running service
 )
 
 // draft is a configuration while it is read, with the schemes that its database is checked against.
@@ -138,9 +139,9 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
-		name: "server", takenBy: administrators, form: "URL",
-		help: "the URL of a running service that commands of administration send requests to, with an API key; without " +
-			"it they open the database",
+		name: "server", takenBy: clients, form: "URL",
+		help: "the URL of a running service that commands of administration and export send requests to, with an API " +
+			"key; without it they open the database",
 		parse: func(c *draft, text string) error {
 			if text == "" {
 				return nil
@@ -150,7 +151,7 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
-		name: "api_key", takenBy: administrators, form: "KEY", unflagged: true, secret: true,
+		name: "api_key", takenBy: clients, form: "KEY", unflagged: true, secret: true,
 		help: "the API key of requests to the service that --server names",
 		parse: func(c *draft, text string) error {
 			if text != "" && !domain.IsAPIKey(text) {

@@ -281,17 +281,17 @@ func apiKeyRows() []walkRow {
 		{"admin.APIKeys.NewKey", func(t *testing.T, w *walk) {
 			id := w.apiKey(t).ID
 			w.begin(t)
-			_, key, err := w.apiKeys().NewKey(t.Context(), operatorOfStore, id, nil)
+			_, key, err := w.apiKeys().NewKey(t.Context(), operatorOfStore, id, nil, false)
 			must(t, err)
 			w.secret(key)
 		}, updated},
 		{"admin.APIKeys.EndPrevious", func(t *testing.T, w *walk) {
 			id := w.apiKey(t).ID
-			_, key, err := w.apiKeys().NewKey(t.Context(), operatorOfStore, id, nil)
+			_, key, err := w.apiKeys().NewKey(t.Context(), operatorOfStore, id, nil, false)
 			must(t, err)
 			w.secret(key)
 			w.begin(t)
-			_, err = w.apiKeys().EndPrevious(t.Context(), operatorOfStore, id, nil)
+			_, _, err = w.apiKeys().EndPrevious(t.Context(), operatorOfStore, id, nil)
 			must(t, err)
 		}, updated},
 		{"admin.APIKeys.Delete", func(t *testing.T, w *walk) {

@@ -48,7 +48,10 @@ func (a *API) Dialect() (web.Dialect, error) {
 func (a *API) Undocumented() web.Dialect {
 	return web.Dialect{
 		Render: web.RenderEnvelope, BackendOnly: true,
-		Statuses: []web.ErrorStatus{{Err: domain.ErrStale, Status: http.StatusPreconditionFailed}},
-		Routes:   slices.Concat(a.tenants(), a.applications(), a.apiKeys(), a.keys(), a.audit()),
+		Statuses: []web.ErrorStatus{
+			{Err: domain.ErrStale, Status: http.StatusPreconditionFailed},
+			{Err: admin.ErrPreviousKey, Status: http.StatusConflict},
+		},
+		Routes: slices.Concat(a.tenants(), a.applications(), a.apiKeys(), a.keys(), a.audit()),
 	}
 }

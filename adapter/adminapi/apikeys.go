@@ -23,99 +23,114 @@ type apiKey struct {
 
 // apiKeys returns the routes of API keys. A request need not name a tenant, because a key may be valid for all of them.
 func (a *API) apiKeys() []web.Route {
-	document := func(k apiKey) manifest.StoredAPIKey {
-		return manifest.StoredAPIKey{
-			APIKey: manifest.APIKey{APIKey: k.APIKey}, IDText: k.ID.String(), HasPreviousKey: new(k.PreviousHash != ""),
-		}
-	}
-	w := writable[apiKey, manifest.StoredAPIKey]{
+	keys := apiKeys{a.APIKeys}
+	w := writableAPIKey{
 		resource: resource[apiKey]{
-			path: "/api-key", noun: "API key", action: "apikey",
-			list: a.listAPIKeys,
-			get: func(ctx context.Context, by admin.By, id string) (apiKey, error) {
-				key, err := known(id)
-				if err != nil {
-					return apiKey{}, err
-				}
-				k, err := a.APIKeys.Get(ctx, by, key)
-				return apiKey{APIKey: k}, err
-			},
-			id:   func(k apiKey) string { return k.ID.String() },
-			next: func(k apiKey) string { return k.ID.String() },
+			path: "/api-key", noun: "API key", action: "apikey", list: keys.list, get: keys.get,
+			id: apiKey.idText, next: apiKey.idText,
 			json: func(k apiKey) ([]byte, error) {
-				d := document(k)
+				d := k.document()
 				return manifest.JSON(&d)
 			},
 			etag: func(k apiKey) string { return versionTag(k.Version) },
 		},
-		document: document,
+		document: apiKey.document,
 		idIn:     func(d *manifest.StoredAPIKey) *string { return &d.IDText },
 		edited:   editedAPIKey,
-		create: func(ctx context.Context, by admin.By, k apiKey) (apiKey, error) {
-			created, text, err := a.APIKeys.Create(ctx, by, k.APIKey, k.text)
-			return apiKey{created, text}, err
-		},
-		change: func(
-			ctx context.Context, by admin.By, id string, expect admin.Expect, edit func(apiKey) (apiKey, error),
-		) (apiKey, error) {
-			return changeAPIKey(ctx, a.APIKeys, by, id, expect, edit)
-		},
-		delete: func(ctx context.Context, by admin.By, id string, expect admin.Expect) error {
-			key, err := known(id)
-			if err != nil {
-				return err
-			}
-			return a.APIKeys.Delete(ctx, by, key, expect)
-		},
-		secret: func(k apiKey) ([]byte, error) {
-			if k.text.IsZero() {
-				return nil, nil
-			}
-			return json.Marshal(map[string]string{"key": k.text.Reveal()})
-		},
+		create:   keys.create, change: keys.change, delete: keys.delete, secret: apiKey.secret,
 	}
 	return slices.Concat(w.reading(), w.writing(), []web.Route{
-		w.route(http.MethodPost, "/:id/key", "change.one", func(c echo.Context) error {
-			return writeKey(c, w, "The key was made. The previous one is valid until it is ended.",
-				func(by admin.By, id domain.ID, expect admin.Expect) (apiKey, error) {
-					k, text, err := a.APIKeys.NewKey(c.Request().Context(), by, id, expect)
-					return apiKey{k, text}, err
-				})
-		}),
-		w.route(http.MethodDelete, "/:id/key", "change.one", func(c echo.Context) error {
-			return writeKey(c, w, "The previous key has ended.",
-				func(by admin.By, id domain.ID, expect admin.Expect) (apiKey, error) {
-					k, err := a.APIKeys.EndPrevious(c.Request().Context(), by, id, expect)
-					return apiKey{APIKey: k}, err
-				})
-		}),
+		w.route(http.MethodPost, "/:id/key", "change.one", keys.handleReplacement(w)),
+		w.route(http.MethodDelete, "/:id/key", "change.one", keys.handleEnd(w)),
 	})
 }
 
-// writeKey handles a request that changes the key of an API key, and nothing else of it.
-func writeKey(
-	c echo.Context, w writable[apiKey, manifest.StoredAPIKey], message string,
-	write func(by admin.By, id domain.ID, expect admin.Expect) (apiKey, error),
-) error {
-	if err := nothing(c); err != nil {
-		return err
+type writableAPIKey = writable[apiKey, manifest.StoredAPIKey]
+
+func (k apiKey) idText() string { return k.ID.String() }
+
+func (k apiKey) document() manifest.StoredAPIKey {
+	return manifest.StoredAPIKey{
+		APIKey: manifest.APIKey{APIKey: k.APIKey}, IDText: k.idText(), HasPreviousKey: new(k.PreviousHash != ""),
 	}
-	expect, err := ifMatch(c)
-	if err != nil {
-		return err
-	}
-	id, err := known(web.PathParam(c, "id"))
-	if err != nil {
-		return err
-	}
-	k, err := write(by(c), id, expect)
-	if err != nil {
-		return err
-	}
-	return w.wrote(c, http.StatusOK, message, k)
 }
 
-func (a *API) listAPIKeys(
+func (k apiKey) secret() ([]byte, error) {
+	if k.text.IsZero() {
+		return nil, nil
+	}
+	return json.Marshal(map[string]string{"key": k.text.Reveal()})
+}
+
+// replacement is the body of a request for a new key.
+type replacement struct {
+	Force bool `json:"force"`
+}
+
+// handleReplacement makes a new key, which replaces the present one.
+func (a apiKeys) handleReplacement(w writableAPIKey) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if _, err := web.Query[struct{}](c); err != nil {
+			return err
+		}
+		var sent replacement
+		if web.HasBody(c) {
+			var err error
+			if sent, err = web.Body[replacement](c, web.JSON); err != nil {
+				return err
+			}
+		}
+		id, expect, err := writtenKey(c)
+		if err != nil {
+			return err
+		}
+		k, text, err := a.use.NewKey(c.Request().Context(), by(c), id, expect, sent.Force)
+		if err != nil {
+			return err
+		}
+		return w.wrote(c, http.StatusOK, "The key was made. The previous one is valid until it is ended.", apiKey{k, text})
+	}
+}
+
+// handleEnd ends the previous key.
+func (a apiKeys) handleEnd(w writableAPIKey) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if err := nothing(c); err != nil {
+			return err
+		}
+		id, expect, err := writtenKey(c)
+		if err != nil {
+			return err
+		}
+		k, ended, err := a.use.EndPrevious(c.Request().Context(), by(c), id, expect)
+		if err != nil {
+			return err
+		}
+		message := "The previous key has ended."
+		if !ended {
+			message = "There is no previous key: nothing was done."
+		}
+		first, err := json.Marshal(map[string]bool{"endedPreviousKey": ended})
+		if err != nil {
+			return err
+		}
+		logObject(c, id.String())
+		return w.send(c, http.StatusOK, message, apiKey{APIKey: k}, first)
+	}
+}
+
+// writtenKey returns the API key in the path of a request that writes its keys, and the condition of the request.
+func writtenKey(c echo.Context) (id domain.ID, expect admin.Expect, err error) {
+	if expect, err = ifMatch(c); err == nil {
+		id, err = known(web.PathParam(c, "id"))
+	}
+	return id, expect, err
+}
+
+// apiKeys has the use case of API keys, with ids as texts.
+type apiKeys struct{ use *admin.APIKeys }
+
+func (a apiKeys) list(
 	ctx context.Context, by admin.By, after string, limit int,
 ) (page []apiKey, next string, err error) {
 	var below domain.ID
@@ -125,7 +140,7 @@ func (a *API) listAPIKeys(
 			return nil, "", errCursor()
 		}
 	}
-	all, more, err := a.APIKeys.List(ctx, by, below, limit)
+	all, more, err := a.use.List(ctx, by, below, limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -147,19 +162,40 @@ func known(id string) (domain.ID, error) {
 	return parsed, nil
 }
 
-func changeAPIKey(
-	ctx context.Context, u *admin.APIKeys, by admin.By, id string, expect admin.Expect,
-	edit func(apiKey) (apiKey, error),
+func (a apiKeys) get(ctx context.Context, by admin.By, id string) (apiKey, error) {
+	key, err := known(id)
+	if err != nil {
+		return apiKey{}, err
+	}
+	k, err := a.use.Get(ctx, by, key)
+	return apiKey{APIKey: k}, err
+}
+
+func (a apiKeys) create(ctx context.Context, by admin.By, k apiKey) (apiKey, error) {
+	created, text, err := a.use.Create(ctx, by, k.APIKey, k.text)
+	return apiKey{created, text}, err
+}
+
+func (a apiKeys) change(
+	ctx context.Context, by admin.By, id string, expect admin.Expect, edit func(apiKey) (apiKey, error),
 ) (apiKey, error) {
 	key, err := known(id)
 	if err != nil {
 		return apiKey{}, err
 	}
-	k, err := u.Change(ctx, by, key, expect, func(stored domain.APIKey) (domain.APIKey, domain.Secret, error) {
+	k, err := a.use.Change(ctx, by, key, expect, func(stored domain.APIKey) (domain.APIKey, domain.Secret, error) {
 		k, err := edit(apiKey{APIKey: stored})
 		return k.APIKey, k.text, err
 	})
 	return apiKey{APIKey: k}, err
+}
+
+func (a apiKeys) delete(ctx context.Context, by admin.By, id string, expect admin.Expect) error {
+	key, err := known(id)
+	if err != nil {
+		return err
+	}
+	return a.use.Delete(ctx, by, key, expect)
 }
 
 // editedAPIKey returns the API key with all that the document has.

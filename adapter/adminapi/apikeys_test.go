@@ -70,30 +70,53 @@ func TestAKeyIsChangedWithoutAnOutage(t *testing.T) {
 	s.do(t, "POST", path+"/key", "", ifMatch(created.tag())).want(t, 412, "[stale]If-Match")
 	s.do(t, "DELETE", path+"/key", "", ifMatch(created.tag())).want(t, 412, "[stale]If-Match")
 
-	// A third key ends the first one.
-	third := s.do(t, "POST", path+"/key", "").want(t, 200).member(t, "key")
+	// A third key would end the first one, which is refused in every way to give one, unless the request says so.
+	const none, given = "ak_none-0123456789-0123456789-", "ak_given-0123456789-0123456789"
+	events := s.events(t)
+	found := s.do(t, "GET", path, "").want(t, 200)
+	for _, try := range []struct{ method, path, body string }{
+		{"POST", path + "/key", ""}, {"POST", path + "/key", "{}"}, {"POST", path + "/key", `{"force":false}`},
+		{"PATCH", path, `{"key":"` + none + `"}`},
+		{"PUT", path, `{"name":"made","key":"` + none + `",` + issuing + `}`},
+	} {
+		s.do(t, try.method, try.path, try.body).want(t, 409, "[conflict]key")
+	}
+	if s.events(t) != events || s.do(t, "GET", path, "").want(t, 200).tag() != found.tag() {
+		t.Error("a replacement that was refused is a change")
+	}
+	works(first, 200)
+	works(second, 200)
+	works(none, 401)
+	third := s.do(t, "POST", path+"/key", `{"force":true}`).want(t, 200).member(t, "key")
 	works(first, 401)
 	works(second, 200)
 	works(third, 200)
-	found := s.do(t, "GET", path, "").want(t, 200)
+	found = s.do(t, "GET", path, "").want(t, 200)
 	s.do(t, "PUT", path, string(found.Data)).want(t, 200) // a document that was read can be sent back
 	for _, body := range []string{`{"hasPreviousKey":false}`, `{"name":"made","hasPreviousKey":false}`} {
 		method := map[bool]string{true: "PUT", false: "PATCH"}[strings.Contains(body, "name")]
 		s.do(t, method, path, body).want(t, 400, "[conflict]hasPreviousKey")
 	}
-	s.do(t, "DELETE", path+"/key", "").want(t, 200)
+	end := func(want string) {
+		t.Helper()
+		if data := string(s.do(t, "DELETE", path+"/key", "").want(t, 200).Data); !strings.HasPrefix(data, want) {
+			t.Errorf("the end of the previous key: got %s, want it to begin with %s", data, want)
+		}
+	}
+	end(`{"endedPreviousKey":true,`)
 	works(second, 401)
 	works(third, 200)
-	events := s.events(t)
-	s.do(t, "DELETE", path+"/key", "").want(t, 200)
+	events = s.events(t)
+	end(`{"endedPreviousKey":false,`)
 	if s.events(t) != events {
 		t.Error("the end of no key is an event")
 	}
 
-	// A text that is given becomes the present one, too.
-	const given = "ak_given-0123456789-0123456789"
+	// A text that is given becomes the present one, too. The text that it replaced can be given back, which ends none.
 	s.do(t, "PATCH", path, `{"key":"`+given+`"}`).want(t, 200)
 	works(third, 200)
+	works(given, 200)
+	s.do(t, "PATCH", path, `{"key":"`+third+`"}`).want(t, 200)
 	works(given, 200)
 	s.do(t, "DELETE", path, "").want(t, 200)
 	works(third, 401)

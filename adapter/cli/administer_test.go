@@ -107,6 +107,9 @@ func TestARefusalHasItsStatusAndSaysWhatToDo(t *testing.T) {
 			`{"success":false,"message":"m","errors":{"fieldErrors":{"b":[{"code":"[blank]b","message":"two"}],` +
 				`"a":[{"code":"[blank]a","message":"one\u001b[31m"}]},"generalErrors":[{"code":"x","message":"three"}]}}`,
 			cli.StatusRefused, "a: one\\x1b[31m\nb: two\nthree"},
+		{"another state", 409, nil,
+			`{"success":false,"message":"m","errors":{"fieldErrors":{"key":[{"code":"[conflict]key","message":"end it"}]}}}`,
+			cli.StatusRefused, "key: end it"},
 		{"stale", 412, nil, `{"success":false,"message":"m"}`, cli.StatusRefused,
 			"the tenant acme has changed since version 7: show it again, and repeat the change"},
 		{"too many", 429, map[string]string{"Retry-After": "9"}, `{"success":false,"message":"m"}`, cli.StatusFailed,
@@ -239,12 +242,15 @@ func TestCommandsSendTheRequestsOfTheAPI(t *testing.T) {
 			[]string{"GET /jwt/refresh?applicationsId=a&limit=1000&state=all&userId=u"}},
 		{"token show --tenant=t " + id, "", []string{"GET /jwt/refresh/" + id + "?state=all"}},
 		{"token revoke --tenant=t " + id, "", []string{"DELETE /jwt/refresh/" + id}},
-		{"token revoke --tenant=t --user=u --yes", "", []string{`DELETE /jwt/refresh {"userId":"u"}`}},
+		{"token revoke --tenant=t --user=u --yes", "", []string{"GET /jwt/refresh?count=true&limit=1&userId=u", `DELETE /jwt/refresh {"userId":"u"}`}},
 		{"token revoke --tenant=t --user=u --except=" + id + " --yes", "",
-			[]string{`DELETE /jwt/refresh {"exceptTokenId":"` + id + `","userId":"u"}`}},
+			[]string{"GET /jwt/refresh?count=true&limit=1&userId=u", "GET /jwt/refresh/" + id + "?state=all",
+				`DELETE /jwt/refresh {"exceptTokenId":"` + id + `","userId":"u"}`}},
 		{"token revoke --tenant=t --user=u --application=a --yes", "",
-			[]string{`DELETE /jwt/refresh {"applicationsId":"a","userId":"u"}`}},
-		{"token revoke --tenant=t --all-in-tenant --yes", "", []string{`DELETE /jwt/refresh {"allInTenant":true}`}},
+			[]string{"GET /jwt/refresh?applicationsId=a&count=true&limit=1&userId=u",
+				`DELETE /jwt/refresh {"applicationsId":"a","userId":"u"}`}},
+		{"token revoke --tenant=t --all-in-tenant --yes", "",
+			[]string{"GET /jwt/refresh?count=true&limit=1", `DELETE /jwt/refresh {"allInTenant":true}`}},
 		{"token revoke --tenant=t --all-in-tenant --dry-run", "", []string{"GET /jwt/refresh?count=true&limit=1"}},
 		{"token revoke --tenant=t --application=a --dry-run --yes", "",
 			[]string{"GET /jwt/refresh?applicationsId=a&count=true&limit=1"}},
@@ -262,6 +268,8 @@ func TestCommandsSendTheRequestsOfTheAPI(t *testing.T) {
 		{"application delete shop --tenant=t --dry-run", "",
 			[]string{"GET /application/shop", "GET /jwt/refresh?applicationsId=shop&count=true&limit=1"}},
 		{"apikey show " + id, "", []string{"GET /api-key/" + id}},
+		{"apikey rotate " + id, "", []string{"POST /api-key/" + id + "/key"}},
+		{"apikey rotate --force " + id, "", []string{"POST /api-key/" + id + `/key {"force":true}`}},
 		{"apikey end-previous " + id, "", []string{"DELETE /api-key/" + id + "/key"}},
 		{"apikey delete " + id, "", []string{"DELETE /api-key/" + id}},
 		{"key show k", "", []string{"GET /key/k"}},
@@ -415,6 +423,57 @@ func TestARotationNamesTheNextStep(t *testing.T) {
 	if got := administer(t, f, "", "apikey", "rotate", "backend"); got.stdout != testKey+"x\n" ||
 		!strings.Contains(got.stderr, "refreshd apikey end-previous backend") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A command that changed nothing says so, in a table and in JSON, with the status of success.
+func TestTheEndOfNoPreviousTextIsNoEnd(t *testing.T) {
+	for ended, want := range map[bool]string{
+		true:  "ended the previous text of the API key backend\n",
+		false: "the API key backend has no previous text: nothing was changed\n",
+	} {
+		f := &fake{respond: func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet {
+				sends(w, 200, `[{"id":"2","name":"backend"}]`)
+				return
+			}
+			sends(w, 200, fmt.Sprintf(`{"endedPreviousKey":%t,"id":"2","name":"backend"}`, ended))
+		}}
+		if got := administer(t, f, "", "apikey", "end-previous", "backend"); got.err != nil || got.stdout != want {
+			t.Errorf("ended %t: %+v, want %q", ended, got, want)
+		}
+		got := administer(t, f, "", "apikey", "end-previous", "backend", "-o", "json")
+		if member := fmt.Sprintf(`"endedPreviousKey": %t`, ended); got.err != nil || !strings.Contains(got.stdout, member) {
+			t.Errorf("ended %t: %+v, want %s", ended, got, member)
+		}
+	}
+}
+
+// A misspelt id revokes nothing. The count says so, since the revocation of none is no error.
+func TestARevocationSaysHowManyItEnded(t *testing.T) {
+	const selected = "No active refresh token was selected"
+	for _, tt := range []struct{ args, count, prints string }{
+		{"--user=u", "2", "revoked the refresh tokens of the user u: 2 active refresh tokens\n"},
+		{"--user=u", "0", "revoked the refresh tokens of the user u: 0 active refresh tokens\n"},
+		{"--application=a", "0", "revoked the refresh tokens of the application a: 0 active refresh tokens\n"},
+		{"--user=u", "", "revoked the refresh tokens of the user u: an unknown number of active refresh tokens\n"},
+		{"--user=u -o json", "10000+", "{\n  \"refreshTokens\": \"10000+\",\n  \"userId\": \"u\"\n}\n"},
+	} {
+		f := &fake{respond: func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodDelete:
+				sends(w, 200, `{"userId":"u"}`)
+			case tt.count == "": // the API key may not list
+				w.WriteHeader(http.StatusUnauthorized)
+			default:
+				w.Header().Set("X-Total-Count", tt.count)
+				sends(w, 200, "[]")
+			}
+		}}
+		got := administer(t, f, "", append([]string{"token", "revoke", "--tenant=t", "--yes"}, strings.Fields(tt.args)...)...)
+		if got.err != nil || got.stdout != tt.prints || strings.Contains(got.stderr, selected) != (tt.count == "0") {
+			t.Errorf("%s of %q: %+v, want %q", tt.args, tt.count, got, tt.prints)
+		}
 	}
 }
 

@@ -200,20 +200,22 @@ func oneNameAtMost(c *cobra.Command, args []string) error {
 func (l *line) apikeyRotate(r *resource) *cobra.Command {
 	var (
 		match  ifMatch
+		force  bool
 		file   keyFile
 		output outputFlag
 	)
 	c := &cobra.Command{
 		Use: "rotate ID", Short: "Make a new text for an API key",
 		Long: `Make a new text for an API key. The former text stays valid as the previous one, until it is ended
-by "refreshd apikey end-previous" or the key is rotated again. A previous text that there was ends
-now.
+by "refreshd apikey end-previous". While there is a previous text already, which may be in use, it
+has to be ended first: another rotation is refused. With --force it ends the previous text.
 
 ` + keyHelp,
 		Example: "  refreshd apikey rotate backend\n  refreshd apikey rotate backend --key-file backend.key",
 		Args:    oneID(r.name), ValidArgsFunction: r.complete,
 	}
 	match.add(c)
+	c.Flags().BoolVar(&force, "force", false, "end a previous text that is still valid")
 	file.add(c)
 	output.add(c)
 	return l.administers(c, func(ctx context.Context, s *session, args []string) error {
@@ -224,9 +226,13 @@ now.
 		if err != nil {
 			return err
 		}
-		got, err := client.do(ctx, request{
+		sent := request{
 			method: "POST", path: segment(r.path, id) + "/key", ifMatch: match.text, what: r.what(args[0]),
-		})
+		}
+		if force {
+			sent.body = map[string]any{"force": true}
+		}
+		got, err := client.do(ctx, sent)
 		if err != nil {
 			return err
 		}
@@ -242,7 +248,8 @@ func (l *line) apikeyEndPrevious(r *resource) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "end-previous ID", Short: "End the previous text of an API key",
-		Long: `End the previous text of an API key that was rotated. The next request with it is refused.`,
+		Long: `End the previous text of an API key that was rotated. The next request with it is refused. Without a
+previous text it changes nothing, and says so.`,
 
 		Example: "  refreshd apikey end-previous backend",
 		Args:    oneID(r.name), ValidArgsFunction: r.complete,
@@ -262,6 +269,13 @@ func (l *line) apikeyEndPrevious(r *resource) *cobra.Command {
 		})
 		if err != nil {
 			return err
+		}
+		var end struct{ EndedPreviousKey bool }
+		if err := json.Unmarshal(got.data, &end); err != nil {
+			return failed(StatusFailed, "the response is no API key: %v", err)
+		}
+		if !end.EndedPreviousKey {
+			return s.done(&output, got.data, "the %s has no previous text: nothing was changed", r.what(args[0]))
 		}
 		return s.done(&output, got.data, "ended the previous text of the %s", r.what(args[0]))
 	})

@@ -16,6 +16,7 @@ type ApplyOptions struct {
 	KeepKeys       bool   // an API key whose variable is not set keeps the stored text
 	Prune          bool   // delete what the file does not name
 	Yes            bool   // without a confirmation
+	Force          bool   // the text of an API key may change while a previous one is valid, and ends both
 	PassphraseFile string // empty for a prompt
 }
 
@@ -50,6 +51,10 @@ It lists them and how many sessions end, and asks for a yes. Without a terminal 
 Nothing is deleted if the file is refused or cannot be applied, or if an object was changed since
 it was listed.
 
+A text of an API key that changes ends the former one. While the API key has a previous text that
+is valid too, a file with a third one is refused: it may be an old file, and would end the text in
+use. End the previous text first, or add --force, which ends both.
+
 A file with keys ("refreshd export --with-keys") asks for their passphrase, and puts the keys into
 a store that has none yet. A store that has other keys is refused.`,
 		Example: `  BACKEND_KEY=ak_... refreshd apply -f kickstart.yaml
@@ -61,6 +66,7 @@ a store that has none yet. A store that has other keys is refused.`,
 	keepKeysFlag(c, &o.KeepKeys)
 	c.Flags().BoolVar(&o.Prune, "prune", false, "delete what the file does not name, after a confirmation")
 	c.Flags().BoolVar(&o.Yes, "yes", false, "delete without a confirmation")
+	c.Flags().BoolVar(&o.Force, "force", false, "change the text of an API key also while a previous one is valid")
 	c.Flags().Var(&passphrase, "passphrase-file", passphraseHelp)
 	return l.configured(c, func(ctx context.Context, loaded config.Config) error {
 		o.File, o.PassphraseFile = cmp.Or(file.text, loaded.KickstartFile), passphrase.text

@@ -222,7 +222,7 @@ func (c *client) refusal(r request, got *http.Response, e envelope) error {
 			return c.otherService(r, got)
 		}
 		return failed(StatusNotFound, "there is no %s%s", r.what, c.whereNot())
-	case http.StatusBadRequest:
+	case http.StatusBadRequest, http.StatusConflict:
 		return failed(StatusRefused, "%s", e.problems())
 	case http.StatusPreconditionFailed:
 		return failed(StatusRefused, "the %s has changed since version %s: show it again, and repeat the change", r.what,

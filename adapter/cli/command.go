@@ -155,8 +155,8 @@ func eachCommand(c *cobra.Command, f func(*cobra.Command)) {
 }
 
 // onDatabase are the commands that use the database also where REFRESHD_SERVER names a service for those of
-// administration. They say so: an export for a copy of staging would otherwise be that of another store, unnoticed.
-var onDatabase = []string{"migrate", "apply", "diff", "export", "purge"}
+// administration. They say so: the store that is changed or compared would otherwise be another one, unnoticed.
+var onDatabase = []string{"migrate", "apply", "diff", "purge"}
 
 // configured completes a command that loads the configuration and then does its work. It takes the flags of the
 // settings that it uses.

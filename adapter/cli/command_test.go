@@ -106,7 +106,7 @@ func TestACommandDoesItsWorkWithTheSettingsOfTheLine(t *testing.T) {
 
 // A command on the database says that it does not use the service of REFRESHD_SERVER.
 func TestACommandOnTheDatabaseSaysThatItIgnoresTheServer(t *testing.T) {
-	for _, line := range []string{"migrate", "apply -f a.yaml", "diff -f a.yaml", "export", "purge", "health"} {
+	for _, line := range []string{"migrate", "apply -f a.yaml", "diff -f a.yaml", "purge", "health"} {
 		const note = "uses the database, and not the service"
 		got := run(t, []string{"REFRESHD_SERVER=https://auth.example.com"}, strings.Fields(line)...)
 		if got.err != nil || strings.Contains(got.stdout, note) != (line != "health") {
@@ -185,11 +185,11 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"help srve", "there is no help about \"srve\": did you mean `refreshd help serve`?"},
 		{"help kikstart", "there is no help about \"kikstart\": did you mean `refreshd help kickstart`?"},
 		{"help serve x", "there is no help about that: name a command, or one of configuration, exit-status, " +
-			"kickstart, permissions"},
+			"kickstart, permissions, settings"},
 		{"help config shw", "there is no help about \"shw\": did you mean `refreshd help config show`?"},
 		{"help config kikstart",
 			"there is no help about that: name a command, or one of configuration, exit-status, " +
-				"kickstart, permissions"},
+				"kickstart, permissions, settings"},
 		{"man", "name one directory"},
 		{"serve --listen=x", "config: 1 problem"},
 	} {

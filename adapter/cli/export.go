@@ -2,13 +2,16 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,10 +50,15 @@ With --with-keys the file also holds the signing keys, the token keys and the ha
 keys, encrypted with a passphrase. A new store that such a file is applied to accepts the API keys
 and the access tokens of this one. A thief of the file and the passphrase can make tokens.
 
+With --server it exports the configuration of a running service, as far as the API key in
+REFRESHD_API_KEY or REFRESHD_API_KEY_FILE serves: one of a tenant exports that tenant. It needs GET
+on /tenant, /application and /api-key. --with-keys needs the database: a service gives no key.
+
 What does not change while export reads is exact, and each tenant fits its applications. Another
 object that is created, changed or deleted meanwhile is in the file as before, as after, or not.`,
 		Example: `  refreshd export -o kickstart.yaml
-  refreshd export --with-keys --passphrase-file passphrase.txt -o backup.yaml`,
+  refreshd export --with-keys --passphrase-file passphrase.txt -o backup.yaml
+  refreshd export --server https://auth.example.com -o staging.yaml`,
 	}
 	c.Flags().VarP(&file, "output", "o", "the file to write or replace; without it, stdout")
 	c.Flags().BoolVar(&withKeys, "with-keys", false, "add the keys, encrypted with a passphrase")
@@ -59,8 +67,124 @@ object that is created, changed or deleted meanwhile is in the file as before, a
 		if passphrase.text != "" && !withKeys {
 			return wrong(c, "--passphrase-file is for --with-keys")
 		}
-		return l.Export(ctx, loaded, ExportOptions{file.text, withKeys, passphrase.text})
+		switch {
+		case loaded.Server == "":
+			return l.Export(ctx, loaded, ExportOptions{file.text, withKeys, passphrase.text})
+		case withKeys:
+			return wrong(c, "--with-keys is for the database: a service gives no key, so leave out --server and REFRESHD_SERVER")
+		}
+		return l.exportFrom(ctx, loaded, file.text)
 	})
+}
+
+// exportFrom writes the configuration of a running service.
+func (l *line) exportFrom(ctx context.Context, loaded config.Config, file string) error {
+	n := &network{http.Transport{Proxy: http.ProxyFromEnvironment}}
+	defer n.Close()
+	from := configuration{newClient(n, loaded.Server, loaded.APIKey, "")}
+	k, err := (&admin.Export{Tenants: from, Applications: from, APIKeys: from}).Do(ctx)
+	if failure := (*Failure)(nil); errors.As(err, &failure) {
+		return failure // it says what to do; what it is wrapped in is about a store
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(l.Stderr, "This is the configuration of %s.\n", loaded.Server)
+	return l.WriteExport(k, "", file)
+}
+
+// configuration reads the objects of a running service. A list is complete, whatever limit is.
+type configuration struct{ client *client }
+
+// Tenants implements admin.Export's reader of tenants. Rows have no version: Tenant has.
+func (c configuration) Tenants(ctx context.Context, _ string, _ int) (all []domain.Tenant, _ string, err error) {
+	found, err := documents[manifest.BareTenant](ctx, c.client, request{path: "/tenant", what: "list of tenants"})
+	for _, d := range found {
+		all = append(all, d.Tenant)
+	}
+	return all, "", err
+}
+
+func (c configuration) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
+	got, err := c.client.do(ctx, request{method: "GET", path: segment("/tenant", id), what: "tenant " + id})
+	if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Status == StatusNotFound {
+		return domain.Tenant{}, domain.ErrNotFound
+	}
+	if err != nil {
+		return domain.Tenant{}, err
+	}
+	d, err := manifest.ReadJSON[manifest.BareTenant](got.data)
+	if err != nil {
+		return domain.Tenant{}, failed(StatusFailed, "tenant %s is not valid: %v", id, err)
+	}
+	version, err := strconv.ParseUint(strings.Trim(got.header.Get("ETag"), `"`), 10, 64)
+	if err != nil {
+		return domain.Tenant{}, failed(StatusFailed, "tenant %s has no version", id)
+	}
+	d.Version = domain.Version(version)
+	return d.Tenant, nil
+}
+
+func (c configuration) Applications(
+	ctx context.Context, tenantID, _ string, _ int,
+) (all []domain.Application, _ string, err error) {
+	in := *c.client
+	in.tenant = tenantID
+	found, err := documents[manifest.Application](ctx, &in, request{path: "/application", what: "list of applications"})
+	if err != nil {
+		if _, gone := c.Tenant(ctx, tenantID); errors.Is(gone, domain.ErrNotFound) {
+			return nil, "", gone // deleted meanwhile: the list is then refused as by a wrong key
+		}
+		return nil, "", err
+	}
+	for _, d := range found {
+		d.TenantID = tenantID
+		all = append(all, d.Application)
+	}
+	return all, "", nil
+}
+
+func (c configuration) APIKeys(
+	ctx context.Context, _ string, _ domain.ID, _ int,
+) (all []domain.APIKey, _ domain.ID, err error) {
+	found, err := documents[manifest.StoredAPIKey](ctx, c.client, request{path: "/api-key", what: "list of API keys"})
+	for _, d := range found {
+		all = append(all, d.APIKey.APIKey)
+	}
+	return all, domain.ID{}, err
+}
+
+// documents returns all rows of a list.
+func documents[T any](ctx context.Context, c *client, r request) (all []T, err error) {
+	_, err = c.pages(ctx, r, 0, func(rows []json.RawMessage) error {
+		for _, row := range rows {
+			d, err := manifest.ReadJSON[T](row)
+			if err != nil {
+				return failed(StatusFailed, "a row of the %s is not valid: %v", r.what, err)
+			}
+			all = append(all, d)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// WriteExport writes an export to the file, or to the output if it has no name, and prints the variables that it needs.
+func (p Program) WriteExport(k admin.Kickstart, sealed, file string) error {
+	text, variables, err := WriteKickstart(k, sealed)
+	if err != nil {
+		return err
+	}
+	if file == "" {
+		_, err = p.Stdout.Write(text)
+	} else {
+		err = WriteFile(file, text)
+	}
+	if err != nil {
+		return fmt.Errorf("write the export: %w", err)
+	}
+	PrintVariables(p.Stderr, variables)
+	return nil
 }
 
 // Variable is an environment variable that a kickstart file takes an API key from.

@@ -3,9 +3,12 @@ package cli_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -198,5 +201,58 @@ func TestASealedExportHasTheHashesOfTheAPIKeys(t *testing.T) {
 	}
 	if len(d.Keys) != 1 || d.Keys[0].Plain.Reveal() != "the key" {
 		t.Errorf("the keys are %v", d.Keys)
+	}
+}
+
+// An export of a service needs no database, reads again a tenant that changed between its lists, and refuses what only
+// the store can give.
+func TestAnExportOfAService(t *testing.T) {
+	version := 0
+	f := &fake{respond: func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", "r")
+		switch r.URL.Path {
+		case "/tenant":
+			sends(w, 200, `[{"id":"acme","name":"Acme"}]`)
+		case "/tenant/acme":
+			version = min(version+1, 3)
+			w.Header().Set("ETag", fmt.Sprintf("%q", strconv.Itoa(version)))
+			sends(w, 200, fmt.Sprintf(`{"id":"acme","name":"Acme %d"}`, version))
+		case "/application":
+			if r.Header.Get("X-Stencil-TenantId") != "acme" {
+				t.Errorf("the applications of the tenant %q were read", r.Header.Get("X-Stencil-TenantId"))
+			}
+			sends(w, 200, fmt.Sprintf(`[{"id":"of-%d"}]`, version))
+		case "/api-key":
+			sends(w, 200, `[{"id":"1","name":"backend","tenantId":"acme","hasPreviousKey":true},
+				{"id":"2","name":"gone","tenantId":"created-meanwhile","hasPreviousKey":false}]`)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}}
+	got := administer(t, f, "", "export")
+	want := `# A kickstart file: refreshd apply -f FILE, refreshd help kickstart
+tenants:
+  - id: acme
+    name: Acme 3
+    applications:
+      - id: of-3
+apiKeys:
+  - name: backend
+    key: ${BACKEND_KEY}
+    tenantId: acme
+`
+	if diff := cmp.Diff(want, got.stdout); diff != "" || got.err != nil || got.opened ||
+		!strings.Contains(got.stderr, "BACKEND_KEY  backend") {
+		t.Errorf("%+v (-want +got):\n%s", got, diff)
+	}
+	f.requests = nil
+	if got := administer(t, f, "", "export", "--with-keys"); got.status != cli.StatusUsage || len(f.requests) > 0 ||
+		!strings.HasPrefix(got.err.Error(), "--with-keys is for the database") {
+		t.Errorf("with keys: %+v, sent %q", got, f.requests)
+	}
+	refused := &fake{respond: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }}
+	if got := administer(t, refused, "", "export"); got.status != cli.StatusRefused || got.stdout != "" ||
+		!strings.HasPrefix(got.err.Error(), "the API key was refused") {
+		t.Errorf("refused: %+v", got)
 	}
 }

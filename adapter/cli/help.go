@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/refreshd/refreshd/config"
 	"github.com/refreshd/refreshd/config/spelling"
@@ -23,7 +24,7 @@ func (l *line) help() *cobra.Command {
 	return &cobra.Command{
 		Use: "help [COMMAND|TOPIC]", DisableFlagsInUseLine: true,
 		Short:   "Print help about a command or a topic",
-		Long:    `Print help about a command, or about a topic: ` + strings.Join(topicNames(), ", ") + ".",
+		Long:    "Print help about a command, or about a topic:\n" + strings.Join(topicNames(), ", ") + ".",
 		Example: "  refreshd help serve\n  refreshd help configuration",
 		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			if len(args) == 0 {
@@ -90,8 +91,14 @@ func (l *line) printHelp(c *cobra.Command) {
 		}
 	}
 	fmt.Fprintf(&out, "\nExamples:\n%s\n", c.Example)
-	fmt.Fprintf(&out, "\nFlags:\n%s", c.Flags().FlagUsagesWrapped(helpWidth))
-	writeUnflagged(&out, c)
+	fmt.Fprintf(&out, "\nFlags:\n%s", ownFlags(c).FlagUsagesWrapped(helpWidth))
+	switch {
+	case c.Flags().Lookup("config") == nil:
+	case isAdministration(c):
+		fmt.Fprint(&out, "\n`refreshd help settings` has the other flags: the database, its keys, the log.\n")
+	default:
+		writeUnflagged(&out, topOf(c))
+	}
 	if c.HasSubCommands() {
 		fmt.Fprintf(&out, "\nRun `%s COMMAND --help` for the flags of a command.\n", c.CommandPath())
 	}
@@ -121,12 +128,49 @@ func writeCommands(out io.Writer, c *cobra.Command) {
 	}
 }
 
-// writeUnflagged writes the settings of c that have no flag, and where flags get their values from otherwise.
-func writeUnflagged(out io.Writer, c *cobra.Command) {
-	if c.Flags().Lookup("config") == nil {
-		return
+// isAdministration reports whether c is a command of administration. All of them take the same settings.
+func isAdministration(c *cobra.Command) bool {
+	for ; c != nil; c = c.Parent() {
+		if c.GroupID == administering {
+			return true
+		}
 	}
-	unflagged := slices.DeleteFunc(keysOf(topOf(c)), func(k config.Key) bool { return k.Flag != "" })
+	return false
+}
+
+// ownFlags returns the flags of c that its help has. A command of administration leaves out most settings: the topic
+// settings has them, once for all.
+func ownFlags(c *cobra.Command) *pflag.FlagSet {
+	if !isAdministration(c) {
+		return c.Flags()
+	}
+	own := pflag.NewFlagSet(c.Name(), pflag.ContinueOnError)
+	own.SortFlags = false
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if _, isSetting := f.Value.(*settingFlag); !isSetting || f.Name == "server" || f.Name == "tenant" {
+			own.AddFlag(f)
+		}
+	})
+	return own
+}
+
+// settingsText is the topic settings.
+func settingsText() string {
+	var out strings.Builder
+	c := &cobra.Command{}
+	c.Flags().SortFlags = false
+	addSettings(c, "token") // as every command of administration
+	fmt.Fprintf(&out, `The commands of administration (token, tenant, application, apikey, key and audit) open a database,
+or send requests to the service that --server names. Each takes these flags, beside its own:
+
+%s`, c.Flags().FlagUsagesWrapped(helpWidth))
+	writeUnflagged(&out, "token")
+	return out.String()
+}
+
+// writeUnflagged writes the settings of a command that have no flag, and where flags get their values from otherwise.
+func writeUnflagged(out io.Writer, command string) {
+	unflagged := slices.DeleteFunc(keysOf(command), func(k config.Key) bool { return k.Flag != "" })
 	if len(unflagged) > 0 {
 		fmt.Fprintln(out, "\nWithout a flag, because process lists show arguments:")
 		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

@@ -34,7 +34,7 @@ var (
 		"key", "key list", "key show", "audit", "doctor",
 		"config", "config show", "version", "completion", "help",
 	}
-	topics = []string{"configuration", "exit-status", "kickstart", "permissions"}
+	topics = []string{"configuration", "exit-status", "kickstart", "permissions", "settings"}
 )
 
 func help(t *testing.T, args ...string) string {
@@ -130,6 +130,32 @@ func TestHelpHasTheSettingsOfItsCommand(t *testing.T) {
 		}
 		if !strings.Contains(all, "\n"+row+"\n") {
 			t.Errorf("the topic configuration has no line %q", row)
+		}
+	}
+}
+
+// The commands of administration take the same settings. Their help names them once, in a topic, and has its own flags.
+func TestTheSettingsOfAdministrationAreInOneTopic(t *testing.T) {
+	topic := help(t, "help", "settings")
+	for _, command := range commands {
+		name, _, below := strings.Cut(command, " ")
+		nouns := []string{"token", "tenant", "application", "apikey", "key"}
+		if !(slices.Contains(nouns, name) && below) && name != "audit" {
+			continue
+		}
+		text := help(t, append(strings.Fields(command), "--help")...)
+		if !strings.Contains(text, "`refreshd help settings`") || !strings.Contains(text, "--server URL") ||
+			!strings.Contains(text, "--tenant ID") {
+			t.Errorf("the help of %s does not name the topic, --server and --tenant", command)
+		}
+		for _, k := range config.Keys() {
+			takes := slices.Contains(k.Commands, name)
+			if k.Name != "server" && k.Name != "tenant" && strings.Contains(text, k.Env+")") {
+				t.Errorf("the help of %s repeats %s", command, k.Env)
+			}
+			if (strings.Contains(topic, k.Env+")") || strings.Contains(topic, "\n  "+k.Env+" ")) != takes {
+				t.Errorf("%s takes %s: %t; the topic does not say the same", command, k.Env, takes)
+			}
 		}
 	}
 }

@@ -36,8 +36,9 @@ func (l *line) man() *cobra.Command {
 			root := c.Root()
 			root.DisableAutoGenTag = true // without the day of the build
 			eachCommand(root, func(c *cobra.Command) {
-				var keys strings.Builder
-				if writeUnflagged(&keys, c); keys.Len() > 0 {
+				if c.Flags().Lookup("config") != nil {
+					var keys strings.Builder
+					writeUnflagged(&keys, topOf(c))
 					c.Long += "\n" + keys.String()
 				}
 				c.Long = markdown.Replace(c.Long)

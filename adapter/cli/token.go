@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -169,6 +170,10 @@ func (l *line) tokenRevoke() *cobra.Command {
 of the whole tenant. No exchange succeeds with them afterwards, and resource servers that follow
 the revocations refuse their access tokens. A revocation cannot be undone.
 
+It prints how many active refresh tokens there were just before, if the API key may list them. An
+id that selects none, which may be misspelt, is no error: a revocation holds also for a refresh
+token that is being issued.
+
 With --dry-run it prints how many active refresh tokens it would revoke, and revokes none. All but
 the revocation of one refresh token need a confirmation: the id of the user, application or tenant
 is typed on the terminal. Without a terminal --yes is needed.`,
@@ -249,25 +254,46 @@ func (r *revocation) one(ctx context.Context, s *session, c *client, id string) 
 
 func (r *revocation) many(ctx context.Context, s *session, c *client) error {
 	what, id, body := r.selection(s.config.Tenant)
-	if !r.yes || r.dry {
-		count, err := r.count(ctx, c)
-		switch {
-		case r.dry && err != nil:
-			return err
-		case r.dry:
-			return s.wouldRevoke(&r.output, count)
-		case err != nil: // the API key may not list
-			count = "an unknown number of"
-		}
-		if err := r.ask(ctx, s, id, fmt.Sprintf("This revokes %s: %s active refresh tokens", what, count)); err != nil {
-			return err
-		}
+	count, err := r.count(ctx, c)
+	switch {
+	case r.dry && err != nil:
+		return err
+	case r.dry:
+		return s.wouldRevoke(&r.output, count)
+	case err != nil: // the API key may not list
+		count = "an unknown number of"
+	}
+	if err := r.ask(ctx, s, id, fmt.Sprintf("This revokes %s: %s active refresh tokens", what, count)); err != nil {
+		return err
 	}
 	got, err := c.do(ctx, request{method: "DELETE", path: "/jwt/refresh", body: body, what: what})
 	if err != nil {
 		return err
 	}
-	return s.done(&r.output, got.data, "revoked %s", what)
+	if count == "0" {
+		s.note("No active refresh token was selected: check the ids of --tenant, --user and --application.")
+	}
+	data, err := withMember(got.data, "refreshTokens", count)
+	if err != nil {
+		return err
+	}
+	return s.done(&r.output, data, "revoked %s: %s active refresh tokens", what, count)
+}
+
+// withMember returns a JSON object with a text as one more member.
+func withMember(object json.RawMessage, name, text string) (json.RawMessage, error) {
+	rest, ok := bytes.CutPrefix(bytes.TrimSpace(object), []byte("{"))
+	if !ok {
+		return nil, failed(StatusFailed, "the response is no object")
+	}
+	member, err := json.Marshal(map[string]string{name: text})
+	if err != nil {
+		return nil, err
+	}
+	if member = member[:len(member)-1]; !bytes.Equal(bytes.TrimSpace(rest), []byte("}")) {
+		member = append(member, ',')
+	}
+	return append(member, rest...), nil
 }
 
 // selection returns what is revoked in words, the id that confirms it, and the selector.

@@ -23,6 +23,7 @@ var topics = map[string]topic{
 	"exit-status":   {"What the exit status of a command says", exitStatusText},
 	"kickstart":     {"The file that creates tenants, applications and API keys", kickstartText},
 	"permissions":   {"What an API key may do", permissionsText},
+	"settings":      {"The flags that all commands of administration take", settingsText},
 }
 
 func topicNames() []string { return slices.Sorted(maps.Keys(topics)) }

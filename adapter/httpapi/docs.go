@@ -21,7 +21,6 @@ type Examples struct {
 // fill returns openapi.yaml with these examples instead of those of a first start.
 func (x Examples) fill() []byte {
 	return web.FillExamples(openapiYAML, x.URL, x.TenantID,
-		"tenantId: default\n", "tenantId: "+web.Example(x.TenantID, "your-tenant")+"\n",
 		"applicationsId: demo", "applicationsId: "+web.Example(x.ApplicationID, "your-application"))
 }
 

@@ -38,11 +38,17 @@ type file struct {
 func Example(text, placeholder string) string { return strconv.QuoteToASCII(cmp.Or(text, placeholder)) }
 
 // FillExamples returns an OpenAPI document in YAML with the address of this service and its only tenant, or a
-// placeholder if there are several. more are pairs of other texts and what replaces them.
+// placeholder if there are several. more are pairs of other texts and what replaces them. The tenant is in examples of
+// YAML and of JSON, and begins the id of a key.
 func FillExamples(openapi []byte, url, tenantID string, more ...string) []byte {
+	tenant := Example(tenantID, "your-tenant")
 	return []byte(strings.NewReplacer(append([]string{
 		"- url: http://127.0.0.1:3000\n", "- url: " + Example(url, "") + "\n",
-		"example: default\n", "example: " + Example(tenantID, "your-tenant") + "\n",
+		"example: default\n", "example: " + tenant + "\n",
+		"tenantId: default\n", "tenantId: " + tenant + "\n",
+		"tenant: default,", "tenant: " + tenant + ",",
+		`"tenant":"default"`, `"tenant":` + tenant,
+		"kid: default-1,", "kid: " + strings.TrimSuffix(tenant, `"`) + `-1",`,
 	}, more...)...).Replace(string(openapi)))
 }
 

@@ -103,6 +103,8 @@ func RenderEnvelope(c echo.Context, status int, err error) error {
 		}}}})
 	case status == http.StatusBadRequest:
 		return Refuse(c, "The request is not valid: nothing was done.", FieldErrors(err))
+	case status == http.StatusConflict:
+		return refuse(c, status, "The object is in another state: nothing was done.", FieldErrors(err))
 	case errors.Is(err, domain.ErrStale):
 		return refuse(c, status, "The object has changed: nothing was done.", FieldErrors(err))
 	}

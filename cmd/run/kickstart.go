@@ -174,20 +174,7 @@ func (p process) export(ctx context.Context, c config.Config, o cli.ExportOption
 			return err
 		}
 	}
-	text, variables, err := cli.WriteKickstart(k, sealed)
-	if err != nil {
-		return err
-	}
-	if o.File == "" {
-		_, err = p.stdout.Write(text)
-	} else {
-		err = cli.WriteFile(o.File, text)
-	}
-	if err != nil {
-		return fmt.Errorf("write the export: %w", err)
-	}
-	cli.PrintVariables(p.stderr, variables)
-	return nil
+	return cli.Program{Stdout: p.stdout, Stderr: p.stderr}.WriteExport(k, sealed, o.File)
 }
 
 func (p process) terminal() cli.Terminal { return cli.Terminal{In: p.stdin, Out: p.stderr} }
@@ -201,6 +188,9 @@ func (p process) readDocument(ctx context.Context, o cli.ApplyOptions) (cli.Docu
 	document, err := p.readKickstart(o.File, read)
 	if err != nil {
 		return cli.Document{}, err
+	}
+	for i := range document.Kickstart.APIKeys {
+		document.Kickstart.APIKeys[i].Force = o.Force
 	}
 	if o.Prune {
 		if err := document.Explain(document.Kickstart.ValidateComplete()); err != nil {

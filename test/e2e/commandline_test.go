@@ -85,7 +85,9 @@ var lines = []line{
 	{args: "token revoke --tenant=acme --user=bob --except={bob} --dry-run",
 		prints: "would revoke 1 active refresh tokens (dry run: nothing was written)\n"},
 	{args: "token revoke --tenant=acme --user=bob --except={bob} --yes",
-		prints: "revoked the refresh tokens of the user bob but {id}\n"},
+		prints: "revoked the refresh tokens of the user bob but {id}: 1 active refresh tokens\n"},
+	{args: "token revoke --tenant=acme --user=bbo --yes", says: "check the ids of --tenant, --user and --application",
+		prints: "revoked the refresh tokens of the user bbo: 0 active refresh tokens\n"},
 	{args: "token revoke --tenant=acme --user=bob --dry-run -o json",
 		prints: "{\n  \"dryRun\": true,\n  \"refreshTokens\": \"1\"\n}\n"},
 	{args: "application delete bulk --tenant=acme --dry-run",
@@ -94,7 +96,7 @@ var lines = []line{
 	{args: "token revoke --tenant=acme --all-in-tenant --dry-run",
 		prints: "would revoke 1 active refresh tokens (dry run: nothing was written)\n"},
 	{args: "token revoke --tenant=acme --all-in-tenant --yes",
-		prints: "revoked all refresh tokens of the tenant acme\n"},
+		prints: "revoked all refresh tokens of the tenant acme: 1 active refresh tokens\n"},
 	{args: "token list --tenant=acme", prints: "ID\tAPPLICATION\tUSER\tSTATE\tCREATED\tLAST USED\tEXPIRES\n"},
 
 	{args: "apikey create --set=name=backend --set=tenantId=acme --set=permissions.endpoints={/jwt/issue:[POST]}",
@@ -106,7 +108,10 @@ var lines = []line{
 	{args: "apikey rotate backend", prints: "{key}\n", says: "rotated the API key backend"},
 	{args: "apikey show backend", prints: "id\t{id}\nname\tbackend\ntenantId\tacme\n" +
 		"permissions.endpoints./jwt/issue\tPOST\nhasPreviousKey\ttrue\nversion\t2\n"},
+	{args: "apikey rotate backend", status: 4, says: "key: the previous key is still valid, and would end: "},
 	{args: "apikey end-previous backend", prints: "ended the previous text of the API key backend\n"},
+	{args: "apikey end-previous backend",
+		prints: "the API key backend has no previous text: nothing was changed\n"},
 	{args: "apikey update backend --set=expiresAt=2090-01-31T12:00:00Z --if-match=3 -o yaml",
 		prints: "id: {id}\nname: backend\ntenantId: acme\npermissions:\n  endpoints:\n    /jwt/issue:\n      - POST\n" +
 			"expiresAt: \"2090-01-31T12:00:00Z\"\nhasPreviousKey: false\n"},
@@ -163,6 +168,13 @@ func TestTheCommandLineAdministersADatabaseAndAService(t *testing.T) {
 					}
 					if diff := cmp.Diff(l.prints, stable(got.Stdout)); diff != "" {
 						t.Errorf("refreshd %s (-want +got):\n%s", l.args, diff)
+					}
+				}
+				if where == "service" { // the same file as from the database
+					want, got := runVerb(t, d, settings{noKickstart: true}, "export"), runVerb(t, on, with, "export")
+					if diff := cmp.Diff(want.Stdout, got.Stdout); diff != "" || got.Status != 0 ||
+						got.Stderr != "This is the configuration of "+s.URL()+".\n"+want.Stderr {
+						t.Errorf("export: %v, the same without --server: %v (-database +service):\n%s", got, want, diff)
 					}
 				}
 				keys := runVerb(t, on, with, "key", "list")

@@ -97,8 +97,19 @@ func (u *APIKeys) Create(
 	return created, made, nil
 }
 
+// ErrPreviousKey: a previous key is still valid, and another replacement of the present one would end it. It is wrapped
+// with an *Invalid.
+var ErrPreviousKey = errors.New("a previous key is valid")
+
+func errPreviousKey() error {
+	return fmt.Errorf("%w: %w", ErrPreviousKey, domain.NewInvalid("key", domain.Conflict, "the previous key is still "+
+		"valid, and would end: end it first (DELETE /api-key/:id/key, or `refreshd apikey end-previous`), or make the "+
+		"new key with \"force\": true or --force"))
+}
+
 // Change stores what edit makes of the API key. If edit returns a key, it replaces the present one, which stays valid
-// as the previous one. What edit does to the hashes is ignored. Otherwise Change is as [Tenants.Change].
+// as the previous one; while there is a previous one Change returns ErrPreviousKey. What edit does to the hashes is
+// ignored. Otherwise Change is as [Tenants.Change].
 func (u *APIKeys) Change(
 	ctx context.Context, by By, id domain.ID, expect Expect,
 	edit func(domain.APIKey) (domain.APIKey, domain.Secret, error),
@@ -106,20 +117,28 @@ func (u *APIKeys) Change(
 	k, err := u.change(ctx, by, id, expect, func(before domain.APIKey) (domain.APIKey, domain.Secret, error) {
 		after, key, err := edit(clone(before))
 		after.PreviousHash = before.PreviousHash
+		if err == nil && !key.IsZero() && u.endsPrevious(before, key) {
+			err = errPreviousKey()
+		}
 		return after, key, err
 	})
 	return k, result("change the API key", err)
 }
 
-// NewKey makes a new key, which replaces the present one. That one stays valid as the previous one.
+// NewKey makes a new key, which replaces the present one. That one stays valid as the previous one. While there is a
+// previous one already, NewKey returns ErrPreviousKey, or ends it if force is true: two replacements in a row would
+// otherwise end the key that is in use.
 func (u *APIKeys) NewKey(
-	ctx context.Context, by By, id domain.ID, expect Expect,
+	ctx context.Context, by By, id domain.ID, expect Expect, force bool,
 ) (domain.APIKey, domain.Secret, error) {
 	made, err := domain.NewAPIKey(u.Random)
 	if err != nil {
 		return domain.APIKey{}, domain.Secret{}, err
 	}
 	k, err := u.change(ctx, by, id, expect, func(k domain.APIKey) (domain.APIKey, domain.Secret, error) {
+		if !force && u.endsPrevious(k, made) {
+			return k, made, errPreviousKey()
+		}
 		return k, made, nil
 	})
 	if err != nil {
@@ -128,13 +147,16 @@ func (u *APIKeys) NewKey(
 	return k, made, nil
 }
 
-// EndPrevious ends the previous key. If there is none, nothing is written.
-func (u *APIKeys) EndPrevious(ctx context.Context, by By, id domain.ID, expect Expect) (domain.APIKey, error) {
-	k, err := u.change(ctx, by, id, expect, func(k domain.APIKey) (domain.APIKey, domain.Secret, error) {
+// EndPrevious ends the previous key. If there is none, ended is false and nothing is written.
+func (u *APIKeys) EndPrevious(
+	ctx context.Context, by By, id domain.ID, expect Expect,
+) (k domain.APIKey, ended bool, err error) {
+	k, err = u.change(ctx, by, id, expect, func(k domain.APIKey) (domain.APIKey, domain.Secret, error) {
+		ended = k.PreviousHash != ""
 		k.PreviousHash = ""
 		return k, domain.Secret{}, nil
 	})
-	return k, result("end the previous key", err)
+	return k, ended && err == nil, result("end the previous key", err)
 }
 
 func (u *APIKeys) change(
@@ -201,6 +223,12 @@ func (u *APIKeys) withKey(k domain.APIKey, key domain.Secret) domain.APIKey {
 		k.Hash, k.PreviousHash = hash, k.Hash
 	}
 	return k
+}
+
+// endsPrevious reports whether key would end a previous key. The previous key itself does not: the two change places.
+func (u *APIKeys) endsPrevious(before domain.APIKey, key domain.Secret) bool {
+	hash := u.Keys.HashAPIKey(key)
+	return before.PreviousHash != "" && hash != before.Hash && hash != before.PreviousHash
 }
 
 // check returns an *Invalid if k may not be stored by this caller.

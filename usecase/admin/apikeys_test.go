@@ -102,12 +102,12 @@ func TestAManagerNeverGetsAWiderKey(t *testing.T) {
 					t.Errorf("%s of a wider key: %v, want %v", what, err, want)
 				}
 			}
-			_, made, err = w.apiKeys.NewKey(ctx, by, other.ID, nil)
+			_, made, err = w.apiKeys.NewKey(ctx, by, other.ID, nil, true)
 			wantErr(t, err, want)
 			if !made.IsZero() {
 				t.Error("a new key of a wider one was shown")
 			}
-			_, err = w.apiKeys.EndPrevious(ctx, by, other.ID, nil)
+			_, _, err = w.apiKeys.EndPrevious(ctx, by, other.ID, nil)
 			wantErr(t, err, want)
 			wantErr(t, w.apiKeys.Delete(ctx, by, other.ID, nil), want)
 			for _, before := range []domain.APIKey{one, other} {
@@ -118,7 +118,7 @@ func TestAManagerNeverGetsAWiderKey(t *testing.T) {
 				}
 			}
 			// The operator has the store in hand anyway.
-			_, _, err = w.apiKeys.NewKey(ctx, operator, other.ID, nil)
+			_, _, err = w.apiKeys.NewKey(ctx, operator, other.ID, nil, false)
 			must(t, err)
 		})
 	}
@@ -129,7 +129,7 @@ func TestAManagerNeverGetsAWiderKey(t *testing.T) {
 	if !domain.IsAPIKey(made.Reveal()) {
 		t.Error("a key within the manager has no text")
 	}
-	_, _, err = w.apiKeys.NewKey(t.Context(), by, k.ID, nil)
+	_, _, err = w.apiKeys.NewKey(t.Context(), by, k.ID, nil, false)
 	must(t, err)
 	must(t, w.apiKeys.Delete(t.Context(), by, k.ID, nil))
 	_, _, err = w.apiKeys.Create(t.Context(), admin.By{}, within(), domain.Secret{})
@@ -154,10 +154,20 @@ func TestAKeyIsReplacedWithoutAnOutage(t *testing.T) {
 		}
 	}
 	valid("created", true)(first)
-	_, second, err := w.apiKeys.NewKey(ctx, operator, k.ID, nil)
+	_, second, err := w.apiKeys.NewKey(ctx, operator, k.ID, nil, false)
 	must(t, err)
 	valid("replaced", true, true)(first, second)
-	k, third, err := w.apiKeys.NewKey(ctx, operator, k.ID, nil)
+	_, made, err := w.apiKeys.NewKey(ctx, operator, k.ID, nil, false)
+	if wantErr(t, err, admin.ErrPreviousKey); !made.IsZero() {
+		t.Error("a new key was made that would end the first one")
+	}
+	wantCodes(t, err, "[conflict]key")
+	_, err = w.apiKeys.Change(ctx, operator, k.ID, nil, func(k domain.APIKey) (domain.APIKey, domain.Secret, error) {
+		return k, backendKey, nil
+	})
+	wantErr(t, err, admin.ErrPreviousKey)
+	valid("refused", true, true, false)(first, second, backendKey)
+	k, third, err := w.apiKeys.NewKey(ctx, operator, k.ID, nil, true)
 	must(t, err)
 	valid("replaced again", false, true, true)(first, second, third)
 	k, err = w.apiKeys.Change(ctx, operator, k.ID, admin.Expect{k.Version}, // as a PUT without key does
@@ -167,13 +177,16 @@ func TestAKeyIsReplacedWithoutAnOutage(t *testing.T) {
 		})
 	must(t, err)
 	valid("renamed", false, true, true)(first, second, third)
-	ended, err := w.apiKeys.EndPrevious(ctx, operator, k.ID, nil)
+	ended, any, err := w.apiKeys.EndPrevious(ctx, operator, k.ID, nil)
 	must(t, err)
+	if !any {
+		t.Error("the end of a previous key is not reported")
+	}
 	valid("ended", false, false, true)(first, second, third)
-	again, err := w.apiKeys.EndPrevious(ctx, operator, k.ID, nil)
+	again, any, err := w.apiKeys.EndPrevious(ctx, operator, k.ID, nil)
 	must(t, err)
-	if again.Version != ended.Version {
-		t.Errorf("ended twice: version %d, want %d", again.Version, ended.Version)
+	if again.Version != ended.Version || any {
+		t.Errorf("ended twice: version %d, want %d; reported as an end: %t", again.Version, ended.Version, any)
 	}
 	_, err = w.apiKeys.Change(ctx, operator, k.ID, nil, func(k domain.APIKey) (domain.APIKey, domain.Secret, error) {
 		return k, backendKey, nil
@@ -214,7 +227,7 @@ func TestAnErrorNamesTheFieldOfAnAPIKey(t *testing.T) {
 	if !made.IsZero() {
 		t.Error("a key that was given is shown")
 	}
-	_, _, err = w.apiKeys.NewKey(ctx, operator, k.ID, nil) // the given one is the previous one now
+	_, _, err = w.apiKeys.NewKey(ctx, operator, k.ID, nil, false) // the given one is the previous one now
 	must(t, err)
 	for _, tt := range []struct {
 		name, want string

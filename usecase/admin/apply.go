@@ -43,10 +43,12 @@ type KickstartTenant struct {
 
 // KickstartAPIKey is an API key. Do computes Hash from Key. Without a Key it takes Hash and PreviousHash, which were
 // made with the key of this store that hashes API keys; without either, the stored key of that name keeps its text. A
-// text that changes ends the former one and the one before it; otherwise the previous one stays.
+// text that changes ends the former one. While a previous text is valid too, a change of the text is refused, unless
+// Force is true: it may be one that was replaced long ago, and would end the text in use.
 type KickstartAPIKey struct {
 	APIKey domain.APIKey
 	Key    domain.Secret
+	Force  bool
 }
 
 // Applied is the result for one object.
@@ -491,10 +493,13 @@ func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[
 		}
 		key.Hash = stored.Hash
 	}
-	// A file from before the key was replaced names the previous one. While that is valid the file is fulfilled. Another
-	// key ends both, because the one that it replaces may have leaked.
+	// A file from before the key was replaced names the previous one. While that is valid the file is fulfilled.
 	if exists && key.PreviousHash == "" && (key.Hash == stored.Hash || key.Hash == stored.PreviousHash) {
 		key.Hash, key.PreviousHash = stored.Hash, stored.PreviousHash
+	}
+	if !ka.Force && stored.PreviousHash != "" && key.Hash != stored.Hash {
+		problems.Add("key", domain.Conflict, "the stored key and its previous one are both valid, and would end: end the "+
+			"previous one first (`refreshd apikey end-previous`), or apply the file with --force")
 	}
 	pk.key, pk.stored = key, stored
 	pk.applied = Applied{Kind: "API key", Name: key.Name, Action: actionFor(exists, reflect.DeepEqual(stored, key))}

@@ -885,15 +885,16 @@ func (m *measured) Tenants(ctx context.Context, after string, limit int) ([]doma
 	return ts, next, err
 }
 
-// A file whose key was replaced since is fulfilled while that key is valid. Another key in the file ends both.
-func TestApplyLeavesAKeyThatWasReplacedAndEndsBothForAnother(t *testing.T) {
+// A file whose key was replaced since is fulfilled while that key is valid. Another key in the file is refused, because
+// it would end the one in use; by force it ends both.
+func TestApplyLeavesAKeyThatWasReplacedAndEndsBothByForceOnly(t *testing.T) {
 	w := emptyWorld(t)
 	w.replica = w.open(t)
 	k := kickstart()
 	applied(t, w, k)
 	stored, err := w.store.APIKeyByName(t.Context(), "backend")
 	must(t, err)
-	_, second, err := w.apiKeys.NewKey(t.Context(), operator, stored.ID, nil)
+	_, second, err := w.apiKeys.NewKey(t.Context(), operator, stored.ID, nil, false)
 	must(t, err)
 	valid := func(when string, key domain.Secret, want bool) {
 		t.Helper()
@@ -908,6 +909,14 @@ func TestApplyLeavesAKeyThatWasReplacedAndEndsBothForAnother(t *testing.T) {
 	valid("the previous key", backendKey, true)
 	valid("the new key", second, true)
 	k.APIKeys[0].Key = domain.NewSecret("ak_another-7890123456789012")
+	_, err = w.apply.DryRun(t.Context(), k)
+	wantCodes(t, err, "[conflict]apiKeys[0].key")
+	_, err = w.apply.Do(t.Context(), k)
+	wantCodes(t, err, "[conflict]apiKeys[0].key")
+	valid("the previous key, after a refusal", backendKey, true)
+	valid("the new key, after a refusal", second, true)
+	valid("the other one, after a refusal", k.APIKeys[0].Key, false)
+	k.APIKeys[0].Force = true
 	applied(t, w, k)
 	valid("the previous key, after another one", backendKey, false)
 	valid("the new key, after another one", second, false)

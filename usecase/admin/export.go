@@ -12,11 +12,22 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// Export reads the configuration of a store.
+// Export reads the configuration of a store, or of what lists its objects as a store does.
 type Export struct {
-	Tenants      port.Tenants
-	Applications port.Applications
-	APIKeys      port.APIKeys
+	Tenants interface {
+		Tenants(ctx context.Context, after string, limit int) (page []domain.Tenant, next string, err error)
+		Tenant(ctx context.Context, id string) (domain.Tenant, error)
+	}
+	Applications interface {
+		Applications(
+			ctx context.Context, tenantID, after string, limit int,
+		) (page []domain.Application, next string, err error)
+	}
+	APIKeys apiKeyLister
+}
+
+type apiKeyLister interface {
+	APIKeys(ctx context.Context, tenantID string, after domain.ID, limit int) ([]domain.APIKey, domain.ID, error)
 }
 
 // exportAttempts is the number of attempts to read what other processes change meanwhile.
@@ -104,7 +115,7 @@ func (e *Export) tenant(ctx context.Context, t domain.Tenant) (KickstartTenant, 
 	return KickstartTenant{}, fmt.Errorf("tenant %s: %w", t.ID, domain.ErrBusy)
 }
 
-func allAPIKeys(ctx context.Context, keys port.APIKeys) (all []domain.APIKey, err error) {
+func allAPIKeys(ctx context.Context, keys apiKeyLister) (all []domain.APIKey, err error) {
 	for after := (domain.ID{}); ; {
 		page, next, err := keys.APIKeys(ctx, "", after, port.MaxListRows)
 		if err != nil {

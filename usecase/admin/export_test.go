@@ -180,7 +180,7 @@ func TestAnAPIKeyWithoutAKeyKeepsItsText(t *testing.T) {
 }
 
 // While the backends change to a new key both are valid. A kickstart file that has the present one must not end the
-// other. A text that the file changes ends both: it may be the answer to a theft.
+// other. A text that the file changes by force ends both: it may be the answer to a theft.
 func TestApplyKeepsThePreviousKeyUntilItChangesTheText(t *testing.T) {
 	w := newWorld(t)
 	k := kickstart()
@@ -190,7 +190,7 @@ func TestApplyKeepsThePreviousKeyUntilItChangesTheText(t *testing.T) {
 	keys := admin.APIKeys{
 		APIKeys: w.store, Tenants: w.store, Keys: w.keys, Clock: usecase.Clock(w.clock.now), Random: w.random,
 	}
-	_, second, err := keys.NewKey(t.Context(), admin.By{Operator: true}, stored.ID, nil)
+	_, second, err := keys.NewKey(t.Context(), admin.By{Operator: true}, stored.ID, nil, false)
 	must(t, err)
 	valid := func(key domain.Secret) bool {
 		_, err := w.byKey(t, key, domain.TokenIssue)
@@ -209,6 +209,7 @@ func TestApplyKeepsThePreviousKeyUntilItChangesTheText(t *testing.T) {
 		t.Errorf("the previous key is valid: %t, the present one: %t, want both", valid(first), valid(second))
 	}
 	k.APIKeys[0].Key = domain.NewSecret("ak_third-012345678901234567890123")
+	k.APIKeys[0].Force = true
 	applied(t, w, k)
 	if valid(first) || valid(second) || !valid(k.APIKeys[0].Key) {
 		t.Errorf("after a change of the text the first is valid: %t, the second: %t, the third: %t; want the third only",

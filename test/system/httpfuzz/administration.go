@@ -140,7 +140,7 @@ func (g *grammar) validOfAdministration(w *world) (*call, error) {
 			c.set(p.Name, pick(w.rng, []string{"*", `"1"`, `W/"2"`}))
 		}
 	}
-	if op.RequestBody == nil {
+	if op.RequestBody == nil || !op.RequestBody.Value.Required && w.rng.IntN(2) == 0 {
 		return c, nil
 	}
 	c.media = pick(w.rng, slices.Sorted(maps.Keys(op.RequestBody.Value.Content)))
@@ -152,7 +152,7 @@ func (g *grammar) validOfAdministration(w *world) (*call, error) {
 		}
 		c.body = append(c.body, field{name, w.member(c, name, id, schema.Properties[name].Value)})
 	}
-	if len(c.body) == 0 && op.method != "PATCH" {
+	if len(c.body) == 0 && op.method != "PATCH" && op.RequestBody.Value.Required {
 		c.body = append(c.body, field{"name", w.member(c, "name", id, nil)})
 	}
 	return c, nil
