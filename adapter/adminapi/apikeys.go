@@ -88,7 +88,8 @@ func (a apiKeys) handleReplacement(w writableAPIKey) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		return w.wrote(c, http.StatusOK, "The key was made. The previous one is valid until it is ended.", apiKey{k, text})
+		const message = "The key was made. The previous one is valid until it is ended."
+		return w.wrote(c, http.StatusOK, message, apiKey{k, text})
 	}
 }
 

@@ -108,7 +108,8 @@ func TestARefusalHasItsStatusAndSaysWhatToDo(t *testing.T) {
 				`"a":[{"code":"[blank]a","message":"one\u001b[31m"}]},"generalErrors":[{"code":"x","message":"three"}]}}`,
 			cli.StatusRefused, "a: one\\x1b[31m\nb: two\nthree"},
 		{"another state", 409, nil,
-			`{"success":false,"message":"m","errors":{"fieldErrors":{"key":[{"code":"[conflict]key","message":"end it"}]}}}`,
+			`{"success":false,"message":"m","errors":{"fieldErrors":{"key":[` +
+				`{"code":"[conflict]key","message":"end it"}]}}}`,
 			cli.StatusRefused, "key: end it"},
 		{"stale", 412, nil, `{"success":false,"message":"m"}`, cli.StatusRefused,
 			"the tenant acme has changed since version 7: show it again, and repeat the change"},
@@ -242,7 +243,8 @@ func TestCommandsSendTheRequestsOfTheAPI(t *testing.T) {
 			[]string{"GET /jwt/refresh?applicationsId=a&limit=1000&state=all&userId=u"}},
 		{"token show --tenant=t " + id, "", []string{"GET /jwt/refresh/" + id + "?state=all"}},
 		{"token revoke --tenant=t " + id, "", []string{"DELETE /jwt/refresh/" + id}},
-		{"token revoke --tenant=t --user=u --yes", "", []string{"GET /jwt/refresh?count=true&limit=1&userId=u", `DELETE /jwt/refresh {"userId":"u"}`}},
+		{"token revoke --tenant=t --user=u --yes", "",
+			[]string{"GET /jwt/refresh?count=true&limit=1&userId=u", `DELETE /jwt/refresh {"userId":"u"}`}},
 		{"token revoke --tenant=t --user=u --except=" + id + " --yes", "",
 			[]string{"GET /jwt/refresh?count=true&limit=1&userId=u", "GET /jwt/refresh/" + id + "?state=all",
 				`DELETE /jwt/refresh {"exceptTokenId":"` + id + `","userId":"u"}`}},
@@ -443,7 +445,8 @@ func TestTheEndOfNoPreviousTextIsNoEnd(t *testing.T) {
 			t.Errorf("ended %t: %+v, want %q", ended, got, want)
 		}
 		got := administer(t, f, "", "apikey", "end-previous", "backend", "-o", "json")
-		if member := fmt.Sprintf(`"endedPreviousKey": %t`, ended); got.err != nil || !strings.Contains(got.stdout, member) {
+		member := fmt.Sprintf(`"endedPreviousKey": %t`, ended)
+		if got.err != nil || !strings.Contains(got.stdout, member) {
 			t.Errorf("ended %t: %+v, want %s", ended, got, member)
 		}
 	}
@@ -470,7 +473,7 @@ func TestARevocationSaysHowManyItEnded(t *testing.T) {
 				sends(w, 200, "[]")
 			}
 		}}
-		got := administer(t, f, "", append([]string{"token", "revoke", "--tenant=t", "--yes"}, strings.Fields(tt.args)...)...)
+		got := administer(t, f, "", strings.Fields("token revoke --tenant=t --yes "+tt.args)...)
 		if got.err != nil || got.stdout != tt.prints || strings.Contains(got.stderr, selected) != (tt.count == "0") {
 			t.Errorf("%s of %q: %+v, want %q", tt.args, tt.count, got, tt.prints)
 		}

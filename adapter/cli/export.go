@@ -71,7 +71,8 @@ object that is created, changed or deleted meanwhile is in the file as before, a
 		case loaded.Server == "":
 			return l.Export(ctx, loaded, ExportOptions{file.text, withKeys, passphrase.text})
 		case withKeys:
-			return wrong(c, "--with-keys is for the database: a service gives no key, so leave out --server and REFRESHD_SERVER")
+			return wrong(c, "--with-keys is for the database, because a service gives no key: leave out --server and "+
+				"REFRESHD_SERVER")
 		}
 		return l.exportFrom(ctx, loaded, file.text)
 	})

@@ -160,8 +160,9 @@ func settingsText() string {
 	c := &cobra.Command{}
 	c.Flags().SortFlags = false
 	addSettings(c, "token") // as every command of administration
-	fmt.Fprintf(&out, `The commands of administration (token, tenant, application, apikey, key and audit) open a database,
-or send requests to the service that --server names. Each takes these flags, beside its own:
+	fmt.Fprintf(&out, `The commands of administration (token, tenant, application, apikey, key and
+audit) open a database, or send requests to the service that --server names. Each
+takes these flags, beside its own:
 
 %s`, c.Flags().FlagUsagesWrapped(helpWidth))
 	writeUnflagged(&out, "token")

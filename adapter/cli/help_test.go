@@ -172,6 +172,9 @@ func TestTheTopicOfPermissionsHasEveryPermission(t *testing.T) {
 			t.Errorf("no %q in %s", want, text)
 		}
 	}
+	if !strings.Contains(text, `a key with "*" then allows them too`) {
+		t.Error(`the topic does not say that "*" covers the endpoints of later releases`)
+	}
 	if len(all) == 0 {
 		t.Error("there are no permissions")
 	}

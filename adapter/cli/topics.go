@@ -167,6 +167,9 @@ method is all methods. "*" as an endpoint is all of the above except %s and %s,
 which open the data of a whole tenant, and except the endpoints of administration:
 %s. These have to be written out.
 
+What "*" covers is decided at each request. A later release may have more endpoints or methods, and
+a key with "*" then allows them too. Name endpoints and methods for a key that must not widen.
+
 A key with a permission on /api-key manages API keys that are not wider than itself: none for
 another tenant, with a permission that it lacks, or that expires later.
 

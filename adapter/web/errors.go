@@ -62,8 +62,8 @@ func Status(c echo.Context, err error) int {
 	return http.StatusInternalServerError
 }
 
-// FieldErrors returns the errors of a 400, 409 or 412: the fields of a *domain.Invalid, the header If-Match, or one error
-// without a field.
+// FieldErrors returns the errors of a 400, 409 or 412: the fields of a *domain.Invalid, the header If-Match, or one
+// error without a field.
 func FieldErrors(err error) []domain.FieldError {
 	if invalid := (*domain.Invalid)(nil); errors.As(err, &invalid) {
 		return invalid.Fields

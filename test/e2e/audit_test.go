@@ -23,6 +23,7 @@ import (
 // auditEvent is an event as GET /audit lists it.
 type auditEvent struct {
 	ID, Kind, TenantID, ApplicationID, UserID, ObjectID string
+	Actor                                               struct{ Kind string }
 	Instant                                             int64
 	Version                                             uint64
 	Before, After                                       json.RawMessage
@@ -259,6 +260,39 @@ func TestTheAuditTrailTellsTheConfigurationAndWhatWasRevoked(t *testing.T) {
 		clock.advance(time.Second)
 		do("PATCH", "/api-key/"+key.Data.ID, "", `{"permissions":{"endpoints":{"/jwt/refresh":["POST"]}}}`, 200)
 
+		command := func(line string) {
+			t.Helper()
+			if got := runVerb(t, d, v.settings, strings.Fields(line)...); got.Status != 0 {
+				t.Fatalf("refreshd %s: %v", line, got)
+			}
+			clock.advance(time.Second)
+		}
+		command("tenant create third --set=name=Third")
+		command("tenant update third --set=name=null --set=issuer=https://third.example")
+		command("application create web --tenant=third")
+		command("application create mobile --tenant=third")
+		command("application update web --tenant=third --set=name=Web")
+		command("application delete mobile --tenant=third --yes")
+		command("tenant create fourth")
+		command("tenant delete fourth --yes")
+		command("apikey create colleague --set=tenantId=third")
+		command("apikey rotate colleague")
+		command("apikey end-previous colleague")
+		command("apikey rotate colleague")
+		command("apikey update second --set=expiresAt=2090-01-31T12:00:00Z")
+		command("apikey create former")
+		command("apikey delete former")
+		one := issue("acme", "kim", "shop")
+		kept := issue("acme", "lou", "shop")
+		issue("acme", "lou", "wide")
+		issue("acme", "kim", "zero")
+		issue("third", "kim", "web")
+		clock.advance(time.Second)
+		command("token revoke --tenant=acme " + one.RefreshTokenID)
+		command("token revoke --tenant=acme --user=lou --except=" + kept.RefreshTokenID + " --yes")
+		command("token revoke --tenant=acme --user=kim --application=zero --yes")
+		command("token revoke --tenant=third --all-in-tenant --yes")
+
 		v.readAsTheDocumentSays(t)
 		events := v.auditTrail(t)
 		v.Stop()
@@ -282,8 +316,17 @@ func TestTheAuditTrailTellsTheConfigurationAndWhatWasRevoked(t *testing.T) {
 				t.Errorf("without %s of %q, object %q, version %d: nothing is missing", e.Kind, e.TenantID, e.ObjectID, e.Version)
 			}
 		}
-		if dropped < 20 {
+		if dropped < 40 {
 			t.Errorf("%d events were dropped one by one, want those of the scenario", dropped)
+		}
+		byCommands := 0
+		for _, e := range events {
+			if e.Actor.Kind == string(domain.ActorOperator) {
+				byCommands++
+			}
+		}
+		if byCommands < 19 {
+			t.Errorf("%d events of an operator, want one for each command", byCommands)
 		}
 	})
 }

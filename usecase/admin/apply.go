@@ -498,8 +498,8 @@ func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[
 		key.Hash, key.PreviousHash = stored.Hash, stored.PreviousHash
 	}
 	if !ka.Force && stored.PreviousHash != "" && key.Hash != stored.Hash {
-		problems.Add("key", domain.Conflict, "the stored key and its previous one are both valid, and would end: end the "+
-			"previous one first (`refreshd apikey end-previous`), or apply the file with --force")
+		problems.Add("key", domain.Conflict, "the stored key and its previous one are both valid, and would end: end "+
+			"the previous one first (`refreshd apikey end-previous`), or apply the file with --force")
 	}
 	pk.key, pk.stored = key, stored
 	pk.applied = Applied{Kind: "API key", Name: key.Name, Action: actionFor(exists, reflect.DeepEqual(stored, key))}
