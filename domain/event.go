@@ -32,7 +32,11 @@ const (
 	APIKeyDeleted EventKind = "apiKey.deleted"
 	APIKeyRefused EventKind = "apiKey.refused" // a known one, for a permission or a tenant
 
-	KeyAdded EventKind = "key.added"
+	KeyAdded     EventKind = "key.added"
+	KeyChanged   EventKind = "key.changed" // its start or its name
+	KeyRetired   EventKind = "key.retired"
+	KeyRevoked   EventKind = "key.revoked"
+	KeysResealed EventKind = "keys.resealed" // all are sealed with the new master key
 
 	TokenRevoked      EventKind = "token.revoked"   // one refresh token
 	ManyTokensRevoked EventKind = "tokens.revoked"  // all of a scope
@@ -48,8 +52,9 @@ const (
 // EventKinds lists all kinds of events.
 var EventKinds = []EventKind{
 	TenantCreated, TenantUpdated, TenantDeleted, ApplicationCreated, ApplicationUpdated, ApplicationDeleted,
-	APIKeyCreated, APIKeyUpdated, APIKeyDeleted, APIKeyRefused, KeyAdded, TokenRevoked, ManyTokensRevoked, TokenChanged,
-	TokenReplayed, TokenRecovered, TokenRestored, TokenLimited, PurgePass,
+	APIKeyCreated, APIKeyUpdated, APIKeyDeleted, APIKeyRefused, KeyAdded, KeyChanged, KeyRetired, KeyRevoked,
+	KeysResealed, TokenRevoked, ManyTokensRevoked, TokenChanged, TokenReplayed, TokenRecovered, TokenRestored,
+	TokenLimited, PurgePass,
 }
 
 // ActorKind is the kind of an actor.

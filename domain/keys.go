@@ -33,12 +33,19 @@ type SealedKey struct {
 	Algorithm Algorithm // of a signing key
 	Number    uint32    // from 1
 	ID        string    // of a signing key: its `kid`, unique; other kinds have none
+	Name      string    // for people
 	CreatedAt time.Time
+	KnownAt   time.Time // since when verifiers know a signing key that was made elsewhere; zero for CreatedAt
 	StartsAt  time.Time // when its use begins; zero for always
-	RetiredAt time.Time // after it nothing new is made with the key; zero if it is not retired
+	RetiredAt time.Time // when it left use as planned; zero if it is not retired
+	RevokedAt time.Time // when it was ended in an emergency; zero if it is not revoked
 	Sealed    string    // nonce and ciphertext
+	SealedBy  string    // the id of the master key that sealed it; empty if it is unknown
 	Revision  uint64    // of the write that stored it, set by the store
 }
+
+// Never is the start of a key that does not start by itself.
+var Never = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 // context is the additional data that binds a ciphertext to its row: moved to another row, it does not open. Each field
 // is preceded by its length, so that two different names never have the same context.
