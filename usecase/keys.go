@@ -308,7 +308,7 @@ func (k *Keys) reseal(ctx context.Context, s domain.SealedKey, plain domain.Secr
 	if err != nil {
 		return err
 	}
-	if err := k.Store.Reseal(ctx, s, sealed.Sealed); err != nil && !errors.Is(err, domain.ErrConflict) {
+	if err := k.Store.Reseal(ctx, s, sealed.Sealed, sealed.SealedBy); err != nil && !errors.Is(err, domain.ErrConflict) {
 		return Wrap("seal a key again", err)
 	}
 	return nil

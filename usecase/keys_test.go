@@ -280,9 +280,9 @@ type resealing struct {
 	by   func()
 }
 
-func (r *resealing) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
+func (r *resealing) Reseal(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error {
 	r.once.Do(r.by)
-	return r.KeyStore.Reseal(ctx, before, sealed)
+	return r.KeyStore.Reseal(ctx, before, sealed, sealedBy)
 }
 
 // Replicas get the new master key at the same time: a replica succeeds if another one was faster.

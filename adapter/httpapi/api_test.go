@@ -633,11 +633,11 @@ func (w *watchedStore) Policy(ctx context.Context, tenantID, applicationID strin
 	return w.Store.Policy(ctx, tenantID, applicationID)
 }
 
-func (w *watchedStore) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+func (w *watchedStore) APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error) {
 	if err := w.called("APIKeyByHash"); err != nil {
 		return domain.APIKey{}, err
 	}
-	return w.Store.APIKeyByHash(ctx, hash)
+	return w.Store.APIKeyByHash(ctx, hashes...)
 }
 
 func (w *watchedStore) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
