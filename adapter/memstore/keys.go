@@ -116,15 +116,25 @@ func (s *Store) ChangeKeys(ctx context.Context, e domain.Event, c port.KeyChange
 		}
 		s.ring.ofTenant[k.TenantID] = append(s.ring.ofTenant[k.TenantID], nameOf(k))
 		s.ring.write(k)
+		s.revokedKey(k)
 	}
 	for _, after := range c.Replace {
 		k := s.ring.keys[nameOf(after)]
 		k.Name, k.KnownAt, k.StartsAt = after.Name, after.KnownAt, after.StartsAt
 		k.RetiredAt, k.RevokedAt = after.RetiredAt, after.RevokedAt
 		s.ring.write(k)
+		s.revokedKey(k)
 	}
 	s.events.add(e, 0)
 	return nil
+}
+
+// revokedKey makes a fact of a signing key that is revoked, unless it is one.
+func (s *Store) revokedKey(k domain.SealedKey) {
+	fact := factKey{key: nameOf(k)}
+	if _, ok := s.reach.positions[fact]; !ok && k.Kind == domain.KeySigning && !k.RevokedAt.IsZero() {
+		s.reach.add(fact)
+	}
 }
 
 // check returns the error of a change that must not be made.

@@ -3396,7 +3396,7 @@ var keyMutants = []mutant{
 		inject: func(f *faulty) {
 			f.apiKeyByHash = func(ctx context.Context, hashes ...string) (domain.APIKey, error) {
 				k, err := f.within.APIKeyByName(ctx, "backend")
-				if err == nil && !strings.HasPrefix(k.Hash, hashes[0]) && !strings.HasPrefix(hash, k.Hash) {
+				if err == nil && !strings.HasPrefix(k.Hash, hashes[0]) && !strings.HasPrefix(hashes[0], k.Hash) {
 					err = domain.ErrNotFound
 				}
 				return k, err
