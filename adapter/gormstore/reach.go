@@ -73,7 +73,7 @@ UNION ALL SELECT 3, beat, '', '', 0, '', '' FROM feed_readers WHERE holder = $2`
 	//
 	// Keys are read once, and joined to the rows one by one, as in keepNewestPostgres. PostgreSQL takes a difference of
 	// two columns for the usual case, and would read all marks for a few. So the keys of marks go through arrays, which
-	// it takes for short ones.
+	// it takes for short ones, and so do those of signing keys.
 	stampPostgres = `
 WITH revoked AS MATERIALIZED (
   SELECT id FROM refresh_tokens WHERE ` + unstampedToken + ` LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
@@ -81,7 +81,7 @@ WITH revoked AS MATERIALIZED (
   SELECT tenant_id, application_id, user_id FROM marks WHERE ` + unstampedMark + ` LIMIT $1
   FOR NO KEY UPDATE SKIP LOCKED
 ), ended AS MATERIALIZED (
-  SELECT kind, tenant_id, algorithm, number FROM keys WHERE ` + unstampedKey + ` LIMIT $1
+  SELECT id FROM keys WHERE ` + unstampedKey + ` LIMIT $1
   FOR NO KEY UPDATE SKIP LOCKED
 ), head AS (
   UPDATE revocation_feed SET position = GREATEST(position + 1, (` + clockPostgres + `))
@@ -94,21 +94,23 @@ WITH revoked AS MATERIALIZED (
 ), tokens AS (
   UPDATE refresh_tokens SET feed = head.position FROM head, revoked WHERE refresh_tokens.id = revoked.id
   RETURNING 1
-), keys AS (
+), scopes AS (
   SELECT array_agg(tenant_id) AS tenants, array_agg(application_id) AS applications, array_agg(user_id) AS users
   FROM raised
 ), stamped AS (
   UPDATE marks SET feed = head.position, stamped_epoch = marks.epoch
-  FROM head, keys, unnest(keys.tenants, keys.applications, keys.users) AS k (tenant_id, application_id, user_id)
+  FROM head, scopes, unnest(scopes.tenants, scopes.applications, scopes.users) AS k (tenant_id, application_id, user_id)
   WHERE marks.tenant_id = k.tenant_id AND marks.application_id = k.application_id AND marks.user_id = k.user_id
   RETURNING 1
-), revoked_keys AS (
-  UPDATE keys SET revoked_position = head.position FROM head, ended
-  WHERE keys.kind = ended.kind AND keys.tenant_id = ended.tenant_id AND keys.algorithm = ended.algorithm
-    AND keys.number = ended.number
+), ids AS (
+  SELECT array_agg(id) AS ids FROM ended
+), stamped_keys AS (
+  UPDATE keys SET revoked_position = head.position
+  FROM head, ids, unnest(ids.ids) AS n (id)
+  WHERE keys.id = n.id AND keys.id <> ''
   RETURNING 1
 )
-SELECT (SELECT count(*) FROM tokens), (SELECT count(*) FROM stamped), (SELECT count(*) FROM revoked_keys)`
+SELECT (SELECT count(*) FROM tokens), (SELECT count(*) FROM stamped), (SELECT count(*) FROM stamped_keys)`
 
 	lookUnstamped = `SELECT ` + anyUnstamped
 

@@ -231,7 +231,7 @@ var keeping = []clause{
 		e.wantKeys(sealed(e.wantOneWinner(errs, domain.ErrDuplicate)))
 	}},
 
-	{"Keys/Reseal/replaces the ciphertext of that key and nothing else", func(e *env) {
+	{"Keys/Reseal/replaces ciphertext and SealedBy of that key and nothing else", func(e *env) {
 		want := []domain.SealedKey{fullSealedKey(), tokenKey(1), tokenKey(2)}
 		want[2].Sealed = want[1].Sealed // equal by chance
 		for _, k := range want {
@@ -240,7 +240,8 @@ var keeping = []clause{
 		for i := range want {
 			before := want[i]
 			want[i].Sealed = fmt.Sprint("\x00\xff again ", i)
-			e.must(e.store.Reseal(e.Context(), before, want[i].Sealed, ""))
+			want[i].SealedBy = fmt.Sprint("master ", i)
+			e.must(e.store.Reseal(e.Context(), before, want[i].Sealed, want[i].SealedBy))
 			e.wantKeys(want...)
 		}
 	}},

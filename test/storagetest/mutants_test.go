@@ -3455,7 +3455,7 @@ var keyMutants = []mutant{
 		inject: overwriteKeys,
 	},
 	{
-		clause: "Keys/Reseal/replaces the ciphertext of that key and nothing else",
+		clause: "Keys/Reseal/replaces ciphertext and SealedBy of that key and nothing else",
 		fault:  "a key is identified by its ciphertext alone",
 		inject: func(f *faulty) {
 			f.reseal = func(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error {
