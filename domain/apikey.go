@@ -26,7 +26,7 @@ type APIKey struct {
 	// change to the new one without an outage; empty if there is none.
 	PreviousHash string
 
-	// HashKey and PreviousHashKey are the numbers of the keys that made the two hashes; 0 for no hash.
+	// HashKey and PreviousHashKey are the numbers of the keys under which Hash and PreviousHash were made.
 	HashKey, PreviousHashKey uint32
 }
 

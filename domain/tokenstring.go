@@ -40,7 +40,10 @@ const (
 type TokenKey struct {
 	Number   uint32    // 1 to MaxTokenKeyNumber; part of every token string that the key mints
 	StartsAt time.Time // the key mints generations rotated at or after it; zero for the first key
-	Key      Secret    // 32 random bytes
+	// From RetiredAt or RevokedAt on, unless they are zero, token strings of the key are refused. A key is retired when
+	// no active refresh token needs it, and revoked in an emergency.
+	RetiredAt, RevokedAt time.Time
+	Key                  Secret // 32 random bytes
 }
 
 // Mint returns the token string of one generation. The same arguments always give the same bytes, so that a retry gets

@@ -24,6 +24,10 @@ const (
 	keyMakeTimeout = 30 * time.Second // RSA
 	keyPage        = 500
 
+	// keyCacheAge is the greatest age of the key sets that verifiers use: AWS keeps them for 2 hours, most libraries for
+	// an hour or less.
+	keyCacheAge = 2 * time.Hour
+
 	// maxLookUps bounds the concurrent look-ups of names that this process does not know. Any client can make up such
 	// names, and must not load the store with more look-ups than these.
 	maxLookUps = 4
@@ -214,9 +218,7 @@ func (k *Keys) with(keys []domain.SigningKey, s domain.SealedKey) []domain.Signi
 
 // signingKey returns the key of s, and opens it unless that was done before.
 func (k *Keys) signingKey(s domain.SealedKey) domain.SigningKey {
-	key := domain.SigningKey{
-		ID: s.ID, TenantID: s.TenantID, Algorithm: s.Algorithm, StartsAt: s.StartsAt, RetiredAt: s.RetiredAt,
-	}
+	key := s.Signing(domain.Secret{})
 	if known, ok := k.held.byID.Load(s.ID); ok {
 		key.Private = known.(domain.SigningKey).Private
 	}

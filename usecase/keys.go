@@ -378,7 +378,8 @@ func (k *Keys) signing(
 	return key, err
 }
 
-// made returns the key that signs for the tenant at that instant, if there is one.
+// made returns the key that signs for the tenant at that instant, if there is one and the tenant has a key of the
+// algorithm, started or not.
 func (k *Keys) made(
 	ctx context.Context, tenantID string, a domain.Algorithm, at time.Time,
 ) (key domain.SigningKey, ok bool, err error) {
@@ -386,7 +387,8 @@ func (k *Keys) made(
 	if err != nil {
 		return domain.SigningKey{}, false, err
 	}
-	if key, ok = keys.SigningAt(a, at); ok {
+	key, ok = keys.SigningAt(a, at)
+	if ok = ok && keys.Has(a); ok {
 		err = openedOrNot(key)
 	}
 	return key, ok, err
@@ -446,7 +448,7 @@ func (k *Keys) Prepare(ctx context.Context, by domain.Origin, wanted []SigningKe
 	return nil
 }
 
-// makeFirst makes the first signing keys of those that have none which signs at that instant. If another process has
+// makeFirst makes the first signing keys of those that have none, each to start as soon as that is safe. If another process has
 // made one of them meanwhile it returns ErrDuplicate, and makes none.
 func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wanted ...SigningKeys) error {
 	// The known keys may be old: another process may have made a key, or the master key may have changed.
@@ -459,7 +461,7 @@ func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wa
 		if err != nil {
 			return err
 		}
-		if _, ok := keys.SigningAt(w.Algorithm, at); ok {
+		if keys.Has(w.Algorithm) {
 			continue
 		}
 		master := k.ring.Load().inForce
@@ -477,6 +479,7 @@ func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wa
 		sealed, err := master.Seal(domain.SealedKey{
 			Kind: domain.KeySigning, TenantID: w.TenantID, Algorithm: w.Algorithm, Number: 1,
 			ID: base64.RawURLEncoding.EncodeToString(id[:]), CreatedAt: k.Clock.Now(),
+			StartsAt: keys.FirstStart(w.TenantID, w.Algorithm, k.Clock.Now(), domain.KeyRules{CacheAge: keyCacheAge}),
 		}, private, k.Random)
 		if err != nil {
 			return err
@@ -532,13 +535,13 @@ func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
 	if set := keys.set.Load(); set != nil {
 		return *set, nil
 	}
-	opened := slices.DeleteFunc(slices.Clone(keys.All()),
+	opened := slices.DeleteFunc(slices.Clone(keys.Published()),
 		func(key domain.SigningKey) bool { return key.Private.IsZero() })
 	switch {
 	case len(opened) > 0:
 	case stale != nil:
 		return nil, stale
-	case len(keys.All()) > 0:
+	case len(keys.Published()) > 0:
 		return nil, Wrap("publish", errUnopened)
 	}
 	set, err := k.Signer.JWKS(opened)
