@@ -103,6 +103,11 @@ func (k SealedKey) context() []byte {
 		len(k.TenantID), k.TenantID, len(k.Algorithm), k.Algorithm, k.Number, len(k.ID), k.ID)
 }
 
+// Hash returns the hash key that k seals.
+func (k SealedKey) Hash(key Secret) HashKey {
+	return HashKey{Number: k.Number, RetiredAt: k.RetiredAt, RevokedAt: k.RevokedAt, Key: key}
+}
+
 // MasterKey seals the keys in the store. It has no other use.
 type MasterKey struct{ key Secret }
 
@@ -191,7 +196,7 @@ func (m MasterKey) aead() (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// OpenKey is a key with its content. Sealed and Revision are not set.
+// OpenKey is a key with its content. Sealed, SealedBy and Revision are not set.
 type OpenKey struct {
 	SealedKey
 	Plain Secret

@@ -176,8 +176,8 @@ func (ks SigningKeys) CheckRetire(k SigningKey, now, unused time.Time, r KeyRule
 	}
 	from := ks.RetirableFrom(k, now, unused, r)
 	if !from.Before(Never) {
-		return &UnsafeStep{Step: step, Why: "it signs, or may sign again, because no newer key of its algorithm has started: " +
-			"rotate first"}
+		return &UnsafeStep{Step: step,
+			Why: "it signs, or may sign again, because no newer key of its algorithm has started: rotate first"}
 	}
 	if now.Before(from) {
 		return &UnsafeStep{Step: step, Until: from,

@@ -117,12 +117,12 @@ func (ks TokenKeys) ByNumber(number uint32) (TokenKey, bool) {
 }
 
 // MintingAt returns the key that mints a generation rotated at that instant: the newest key that has started. Of two
-// that start together the higher number wins. The result depends on nothing else, so every replica mints the same bytes
-// at any later time.
+// that start together the higher number wins. A key that was revoked before its start never mints. The result depends
+// on nothing else, so every replica mints the same bytes at any later time.
 func (ks TokenKeys) MintingAt(rotatedAt time.Time) (TokenKey, bool) {
 	var best TokenKey
 	for _, k := range ks {
-		if k.StartsAt.After(rotatedAt) {
+		if k.StartsAt.After(rotatedAt) || !k.mints() {
 			continue
 		}
 		if best.Number == 0 || k.StartsAt.After(best.StartsAt) ||

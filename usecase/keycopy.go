@@ -50,7 +50,7 @@ func (k *Keys) copied(ctx context.Context) (all []domain.OpenKey, err error) {
 			if err != nil {
 				return nil, errCorrupt(s, err)
 			}
-			s.Sealed, s.Revision = "", 0
+			s.Sealed, s.SealedBy, s.Revision = "", "", 0
 			all = append(all, domain.OpenKey{SealedKey: s, Plain: plain})
 		}
 		if len(page) < keyPage {

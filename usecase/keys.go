@@ -448,8 +448,8 @@ func (k *Keys) Prepare(ctx context.Context, by domain.Origin, wanted []SigningKe
 	return nil
 }
 
-// makeFirst makes the first signing keys of those that have none, each to start as soon as that is safe. If another process has
-// made one of them meanwhile it returns ErrDuplicate, and makes none.
+// makeFirst makes the first signing keys of those that have none, each to start as soon as that is safe. If another
+// process has made one of them meanwhile it returns ErrDuplicate, and makes none.
 func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wanted ...SigningKeys) error {
 	// The known keys may be old: another process may have made a key, or the master key may have changed.
 	if err := k.Reload(ctx); err != nil {
