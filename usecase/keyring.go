@@ -48,7 +48,7 @@ type ring struct {
 	inForce *domain.MasterKey
 	// A key that no master key of this process opens has no secret. Its use fails with errUnopened.
 	token  domain.TokenKeys
-	api    domain.Secret
+	api    []hashKey // neither retired nor revoked, the newest first
 	shared []domain.SigningKey
 	// sharedRevision is the revision of the newest key in shared.
 	sharedRevision uint64
@@ -182,14 +182,12 @@ func (k *Keys) take(r *ring, changed []domain.SealedKey) {
 			if !known || key.Key.IsZero() {
 				key.Key = k.opened(s)
 			}
-			key.Number, key.StartsAt = s.Number, s.StartsAt
+			key.Number, key.StartsAt, key.RetiredAt, key.RevokedAt = s.Number, s.StartsAt, s.RetiredAt, s.RevokedAt
 			r.token = slices.DeleteFunc(slices.Clone(r.token),
 				func(t domain.TokenKey) bool { return t.Number == s.Number })
 			r.token = append(r.token, key)
 		case s.Kind == domain.KeyAPI:
-			if r.api.IsZero() {
-				r.api = k.opened(s)
-			}
+			r.api = k.withHashKey(r.api, s)
 		case s.Kind == domain.KeySigning && s.TenantID == "":
 			r.shared, r.sharedRevision = k.with(r.shared, s), max(r.sharedRevision, s.Revision)
 		case s.Kind == domain.KeySigning:
@@ -316,7 +314,7 @@ func (k *Keys) adopt(s domain.SealedKey) {
 func (k *Keys) find(ctx context.Context, id string) (domain.SigningKey, error) {
 	unknown := fmt.Errorf("%w: %w", domain.ErrUnknownKey, domain.ErrUnauthorized)
 	if key, ok := k.held.byID.Load(id); ok {
-		return key.(domain.SigningKey), openedOrNot(key.(domain.SigningKey))
+		return verifying(key.(domain.SigningKey))
 	}
 	revision := k.ring.Load().revision
 	if !domain.IsKeyID(id) || k.misses.has(id, revision) {
@@ -347,7 +345,17 @@ func (k *Keys) find(ctx context.Context, id string) (domain.SigningKey, error) {
 	if !ok {
 		return domain.SigningKey{}, unknown
 	}
-	return key.(domain.SigningKey), openedOrNot(key.(domain.SigningKey))
+	return verifying(key.(domain.SigningKey))
+}
+
+// verifying returns the key, or an error that makes it an unknown one: a key that is retired or revoked verifies
+// nothing, and neither does one that this process cannot open.
+func verifying(key domain.SigningKey) (domain.SigningKey, error) {
+	if !key.Published() {
+		return domain.SigningKey{}, fmt.Errorf("key %q is retired or revoked: %w: %w", key.ID, domain.ErrUnknownKey,
+			domain.ErrUnauthorized)
+	}
+	return key, openedOrNot(key)
 }
 
 // openedOrNot returns an error if the key could not be opened, which makes it an unknown key in this process.

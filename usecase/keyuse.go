@@ -1,0 +1,123 @@
+package usecase
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// errTokenKeyEnded reports that the current token string of a session is of a token key that was retired or revoked.
+var errTokenKeyEnded = errors.New("the token key was retired or revoked")
+
+// present parses a token string and reports whether it is genuine. A malformed or forged one is not, and costs no call
+// of the store, unless it names a key number that this process has never seen.
+func (k *Keys) present(ctx context.Context, s domain.Secret) (t domain.PresentedToken, genuine bool, err error) {
+	t, wellFormed := domain.ParseTokenString(s.Reveal())
+	if !wellFormed {
+		return t, false, nil
+	}
+	if err := k.fresh(ctx); err != nil {
+		return t, false, err
+	}
+	key, known := k.ring.Load().token.ByNumber(t.KeyNumber)
+	if !known {
+		if err := k.lookAgain(ctx); err != nil {
+			return t, false, err
+		}
+		if key, known = k.ring.Load().token.ByNumber(t.KeyNumber); !known {
+			return t, false, nil
+		}
+	}
+	if ended(key, k.Clock()) {
+		return t, false, nil
+	}
+	if key.Key.IsZero() {
+		return t, false, fmt.Errorf("token key %d: %w: %w", key.Number, domain.ErrUnavailable, errUnopened)
+	}
+	return t, t.Genuine(key), nil
+}
+
+// ended reports whether the token strings of key are refused at now. A key that was revoked mints until its successor
+// starts, which is RevokedAt: until then the processes do not agree on which one mints.
+func ended(key domain.TokenKey, now time.Time) bool {
+	return !key.RetiredAt.IsZero() || !key.RevokedAt.IsZero() && !now.Before(key.RevokedAt)
+}
+
+// mint returns the current token string of t. The error is errTokenKeyEnded if it would be refused when it is used.
+func (k *Keys) mint(t domain.RefreshToken) (domain.Secret, error) {
+	key, ok := k.ring.Load().token.MintingAt(t.RotatedAt)
+	switch {
+	case !ok:
+		return domain.Secret{}, fmt.Errorf("mint: no token key is valid at %s", t.RotatedAt)
+	case ended(key, k.Clock()):
+		return domain.Secret{}, fmt.Errorf("mint with token key %d: %w", key.Number, errTokenKeyEnded)
+	case key.Key.IsZero():
+		return domain.Secret{}, fmt.Errorf("mint with token key %d: %w: %w", key.Number, domain.ErrUnavailable,
+			errUnopened)
+	}
+	return key.Mint(t.ID, t.Generation), nil
+}
+
+// signing returns the key that signs for the tenant at that instant. It may be of another algorithm than a, if the key
+// of a has not started: see [domain.SigningKeys.SigningAt]. Only a tenant for which no key can sign gets one here. It
+// is valid from the beginning of time, so that every process uses it, whichever process made it.
+func (k *Keys) signing(
+	ctx context.Context, tenantID string, a domain.Algorithm, at time.Time,
+) (domain.SigningKey, error) {
+	if err := k.fresh(ctx); err != nil {
+		return domain.SigningKey{}, err
+	}
+	key, ok, err := k.made(ctx, tenantID, a, at)
+	if ok && key.Algorithm != a && k.mayLack(tenantID, a) && k.readWith(ctx, false) == nil {
+		key, ok, err = k.made(ctx, tenantID, a, at)
+	}
+	if ok || err != nil {
+		return key, err
+	}
+	// All callers that wait for the key share one, because making an RSA key takes long.
+	err = k.makes.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
+		err := k.prepare(ctx, domain.Service(), SigningKeys{tenantID, a})
+		if errors.Is(err, domain.ErrDuplicate) { // another process was first
+			return k.Reload(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		return domain.SigningKey{}, err
+	}
+	if key, ok, err = k.made(ctx, tenantID, a, at); err == nil && !ok {
+		err = fmt.Errorf("no %s key of tenant %s is valid at %s", a, tenantID, at)
+	}
+	return key, err
+}
+
+// mayLack reports whether another process may have made a key of a for the tenant that signs already and that this one
+// has not read: one of a tenant that is new, whose keys are valid from the beginning of time. Any other key starts when
+// every process knows it.
+func (k *Keys) mayLack(tenantID string, a domain.Algorithm) bool {
+	t, ok := k.held.tenants.Load(tenantID)
+	if !ok {
+		return true
+	}
+	keys := t.(*tenantKeys)
+	return isNew(keys.own, k.Clock.Now()) &&
+		!slices.ContainsFunc(keys.own, func(key domain.SigningKey) bool { return key.Algorithm == a })
+}
+
+// made returns the key that signs for the tenant at that instant, if there is one.
+func (k *Keys) made(
+	ctx context.Context, tenantID string, a domain.Algorithm, at time.Time,
+) (key domain.SigningKey, ok bool, err error) {
+	keys, err := k.ofTenant(ctx, tenantID)
+	if err != nil {
+		return domain.SigningKey{}, false, err
+	}
+	if key, ok = keys.SigningAt(a, at); ok {
+		err = openedOrNot(key)
+	}
+	return key, ok, err
+}
