@@ -100,6 +100,9 @@ func (s *story) play() {
 	changed := w.keysConfig()
 	changed.Previous = &previous
 	s.step("start with another master key", start(changed))
+	s.step("change the master key", func(ctx context.Context) (told, error) {
+		return told{}, w.keys.Reseal(ctx, byOperator, nil)
+	})
 	s.step("kickstart", func(ctx context.Context) (told, error) {
 		done, err := w.apply.Do(ctx, kickstart())
 		return told{words: fmt.Sprint(len(done))}, err

@@ -78,7 +78,8 @@ func (k *Keys) putCopied(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := k.Store.AddKeys(ctx, event, sealed...); err != nil && !errors.Is(err, domain.ErrDuplicate) {
+	err = k.Store.AddKeys(ctx, event, sealed...)
+	if err != nil && !errors.Is(err, domain.ErrDuplicate) && !errors.Is(err, domain.ErrConflict) {
 		return Wrap("put the keys of another store", err)
 	}
 	return nil

@@ -408,9 +408,8 @@ func TestAKeyThatIsRetiredWhileItIsLookedUpStaysRetired(t *testing.T) {
 		store.key = key
 		must(t, w.keys.Reload(t.Context()))
 	}
-	if _, err := w.byToken(t, byNext.AccessToken); err != nil {
-		t.Fatal(err)
-	}
+	_, err = w.byToken(t, byNext.AccessToken)
+	wantErr(t, err, domain.ErrUnknownKey)
 	if store.key.ID == "" {
 		t.Fatal("the key was not looked up")
 	}

@@ -51,8 +51,9 @@ func (k *Keys) write(
 // Reseal seals all keys that the master key of this process has not sealed again, and then puts it in force, by the
 // check value. It may be interrupted at any time, and repeated. Until it is complete the master key before is in force:
 // processes that have both, in either order, need no restart. progress, which may be nil, gets the number of keys that
-// were sealed so far, which is also returned. The error is ErrBusy if other processes seal with another master key.
-func (k *Keys) Reseal(ctx context.Context, by domain.Origin, progress func(sealed int)) (sealed int, err error) {
+// were sealed so far. The error is ErrBusy if other processes seal with another master key.
+func (k *Keys) Reseal(ctx context.Context, by domain.Origin, progress func(done int)) error {
+	sealed := 0
 	for round := 0; round < resealRounds; round++ {
 		complete, err := k.resealOnce(ctx, by, func() {
 			if sealed++; progress != nil {
@@ -60,13 +61,13 @@ func (k *Keys) Reseal(ctx context.Context, by domain.Origin, progress func(seale
 			}
 		})
 		if err != nil {
-			return sealed, Wrap("seal the keys again", err)
+			return Wrap("seal the keys again", err)
 		}
 		if complete {
-			return sealed, Wrap("seal the keys again", k.Reload(ctx))
+			return k.Reload(ctx)
 		}
 	}
-	return sealed, fmt.Errorf("seal the keys again: other processes seal with another master key: %w", domain.ErrBusy)
+	return fmt.Errorf("seal the keys again: other processes seal with another master key: %w", domain.ErrBusy)
 }
 
 // resealRounds bounds the readings of all keys. A further one is needed only for keys that were written meanwhile.
