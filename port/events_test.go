@@ -12,7 +12,7 @@ import (
 // withoutEvent lists the methods that write and store no event: logins and uses, which every request makes; the change
 // of a key's seal or of an API key's hash, which changes nothing that the key does; leases; and the positions of facts,
 // whose revocations have events.
-var withoutEvent = []string{"Insert", "Advance", "Use", "Reseal", "RehashAPIKey", "Release", "Stamp", "Beat"}
+var withoutEvent = []string{"Insert", "Advance", "Use", "Reseal", "RehashAPIKey", "Lease", "Release", "Stamp", "Beat"}
 
 // readers lists the methods that write nothing.
 var readers = []string{

@@ -120,6 +120,11 @@ RETURNING cursor`
 
 	oldestRotation = `SELECT began_at, oldest_rotation FROM jobs WHERE name = '` + port.JobPurge + `'`
 
+	takeLease = `
+INSERT INTO jobs (name, holder, lease_until, cursor, ended_at) VALUES ($1, $2, $3, '', 0)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
+WHERE jobs.holder = excluded.holder OR jobs.lease_until <= $4 OR jobs.lease_until > $5`
+
 	release = `UPDATE jobs SET lease_until = 0 WHERE name = $1 AND holder = $2`
 
 	// readerKept is how long the row of a process that reads the feed stays after its last beat.
@@ -326,6 +331,17 @@ func (s *Store) OldestRotation(ctx context.Context) (began, oldest time.Time, er
 		return queryRow(db.Raw(oldestRotation), nil, &beganAt, &rotatedAt)
 	})
 	return instant(beganAt), instant(rotatedAt), err
+}
+
+// Lease implements port.Jobs.
+func (s *Store) Lease(ctx context.Context, l port.JobLease) error {
+	return s.writing(ctx, "lease", func(db *gorm.DB) error {
+		done := db.Exec(takeLease, l.Job, l.Holder, micros(l.Until), micros(l.Now), micros(l.Until.Add(l.MaxClockSkew)))
+		if done.Error == nil && done.RowsAffected == 0 {
+			return domain.ErrConflict
+		}
+		return done.Error
+	})
 }
 
 // Release implements port.Jobs.

@@ -44,6 +44,30 @@ func (s *Store) Release(ctx context.Context, job, holder string) error {
 	if j := &s.janitor; job == port.JobPurge && j.holder == holder {
 		j.leaseUntil = time.Time{}
 	}
+	if s.leases[job].holder == holder {
+		delete(s.leases, job)
+	}
+	return nil
+}
+
+// lease is the lease of a job other than the janitor's.
+type lease struct {
+	holder string
+	until  time.Time
+}
+
+// Lease implements port.Jobs.
+func (s *Store) Lease(ctx context.Context, l port.JobLease) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	now, until := instant(l.Now), instant(l.Until)
+	have := s.leases[l.Job]
+	if have.holder != l.Holder && have.until.After(now) && !have.until.After(until.Add(l.MaxClockSkew)) {
+		return domain.ErrConflict
+	}
+	s.leases[l.Job] = lease{l.Holder, until}
 	return nil
 }
 

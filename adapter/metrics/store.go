@@ -283,6 +283,10 @@ func (s *store) Events(ctx context.Context, q port.EventQuery) (port.EventPage, 
 	return timed(s, "events", func() (port.EventPage, error) { return s.Store.Events(ctx, q) })
 }
 
+func (s *store) Lease(ctx context.Context, l port.JobLease) error {
+	return timedOnly(s, "lease", func() error { return s.Store.Lease(ctx, l) })
+}
+
 func (s *store) Release(ctx context.Context, job, holder string) error {
 	return timedOnly(s, "release", func() error { return s.Store.Release(ctx, job, holder) })
 }

@@ -433,6 +433,20 @@ func (mr *MockStoreMockRecorder) KeysSince(arg0, arg1, arg2 interface{}) *gomock
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeysSince", reflect.TypeOf((*MockStore)(nil).KeysSince), arg0, arg1, arg2)
 }
 
+// Lease mocks base method.
+func (m *MockStore) Lease(arg0 context.Context, arg1 port.JobLease) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Lease", arg0, arg1)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// Lease indicates an expected call of Lease.
+func (mr *MockStoreMockRecorder) Lease(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Lease", reflect.TypeOf((*MockStore)(nil).Lease), arg0, arg1)
+}
+
 // List mocks base method.
 func (m *MockStore) List(arg0 context.Context, arg1 port.ListQuery) (port.Page, error) {
 	m.ctrl.T.Helper()
@@ -1771,6 +1785,20 @@ func NewMockJobs(ctrl *gomock.Controller) *MockJobs {
 // EXPECT returns an object that allows the caller to indicate expected use.
 func (m *MockJobs) EXPECT() *MockJobsMockRecorder {
 	return m.recorder
+}
+
+// Lease mocks base method.
+func (m *MockJobs) Lease(arg0 context.Context, arg1 port.JobLease) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Lease", arg0, arg1)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// Lease indicates an expected call of Lease.
+func (mr *MockJobsMockRecorder) Lease(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Lease", reflect.TypeOf((*MockJobs)(nil).Lease), arg0, arg1)
 }
 
 // Release mocks base method.

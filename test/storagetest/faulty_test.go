@@ -104,6 +104,7 @@ type faulty struct {
 	record            func(context.Context, domain.Event) error
 	events            func(context.Context, port.EventQuery) (port.EventPage, error)
 	purge             func(context.Context, port.PurgeStep) (port.Purged, error)
+	lease             func(ctx context.Context, l port.JobLease) error
 	release           func(ctx context.Context, job, holder string) error
 	revoked           func(context.Context, port.FactQuery, func(domain.Fact)) (port.Reading, error)
 	stamp             func(ctx context.Context, now time.Time, limit int) (int, error)
@@ -129,7 +130,7 @@ func newFaulty(s port.Store) *faulty {
 		changeKeys: s.ChangeKeys, turnCheck: s.TurnCheck, signingKeys: s.SigningKeys, oldestRotation: s.OldestRotation,
 		rehashAPIKey: s.RehashAPIKey, apiKeysHashedWith: s.APIKeysHashedWith,
 		addKeys: s.AddKeys, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
-		record: s.Record, events: s.Events, release: s.Release,
+		record: s.Record, events: s.Events, lease: s.Lease, release: s.Release,
 		revoked: s.Revoked, stamp: s.Stamp, beat: s.Beat, longestAccessTTL: s.LongestAccessTTL,
 	}
 }
@@ -158,6 +159,8 @@ func (f *faulty) Beat(ctx context.Context, reader string, at time.Time) error {
 func (f *faulty) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {
 	return f.longestAccessTTL(ctx, tenantID)
 }
+
+func (f *faulty) Lease(ctx context.Context, l port.JobLease) error { return f.lease(ctx, l) }
 
 func (f *faulty) Release(ctx context.Context, job, holder string) error {
 	return f.release(ctx, job, holder)

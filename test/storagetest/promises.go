@@ -401,6 +401,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 		"TurnCheck":         s.TurnCheck(ctx, event(101), key, key),
 		"RehashAPIKey":      s.RehashAPIKey(ctx, domain.APIKey{ID: tokenID(1), Hash: "hash"}, domain.APIKey{Hash: "again"}),
 		"Record":            s.Record(ctx, event(99)),
+		"Lease":             s.Lease(ctx, port.JobLease{Job: port.JobRotateKeys, Holder: "one", Now: t0, Until: t0}),
 		"Release":           s.Release(ctx, port.JobPurge, "one"),
 		"Beat":              s.Beat(ctx, "one", t0),
 	}
