@@ -82,6 +82,10 @@ type Config struct {
 	// PurgeAfter is how long an expired or revoked refresh token is kept; 5 minutes at least.
 	PurgeInterval time.Duration
 	PurgeAfter    time.Duration
+	// KeyRotation is how long a signing key signs before the next one does; 0 for until an operator rotates it.
+	// KeyCacheAge is the greatest age of the key sets that verifiers use.
+	KeyRotation time.Duration
+	KeyCacheAge time.Duration
 	// AuditRetention is how long events are kept.
 	AuditRetention time.Duration
 

@@ -96,6 +96,8 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		FeedStreams:     5000,
 		PurgeInterval:   time.Hour,
 		PurgeAfter:      24 * time.Hour,
+		KeyRotation:     2160 * time.Hour,
+		KeyCacheAge:     2 * time.Hour,
 		AuditRetention:  2160 * time.Hour,
 		LogFormat:       config.LogAuto,
 		LogLevel:        slog.LevelInfo,
@@ -128,6 +130,8 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		FeedStreams:     250,
 		PurgeInterval:   10 * time.Minute,
 		PurgeAfter:      48 * time.Hour,
+		KeyRotation:     48 * time.Hour,
+		KeyCacheAge:     time.Hour,
 		AuditRetention:  time.Hour,
 		Restored:        true,
 		LogFormat:       config.LogJSON,
@@ -169,6 +173,8 @@ rate_limit_refresh_token: "1000000"
 feed_streams: 250
 purge_interval: 10m
 purge_after: 48h
+key_rotation: 48h
+key_cache_age: 1h
 audit_retention: 1h
 restored: true
 log_format: json
@@ -195,6 +201,7 @@ shutdown_timeout: 90s
 			"REFRESHD_RATE_LIMIT_ADDRESS=7", "REFRESHD_RATE_LIMIT_API_KEY=0", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=1000000",
 			"REFRESHD_FEED_STREAMS=250",
 			"REFRESHD_PURGE_INTERVAL=600s", "REFRESHD_PURGE_AFTER=48h", "REFRESHD_AUDIT_RETENTION=60m",
+			"REFRESHD_KEY_ROTATION=48h", "REFRESHD_KEY_CACHE_AGE=60m",
 			"REFRESHD_RESTORED=true",
 			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_DELAY=5s",
 			"REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
@@ -209,6 +216,7 @@ shutdown_timeout: 90s
 			"--rate-limit-address=7", "--rate-limit-api-key", "0", "--rate-limit-refresh-token=1000000",
 			"--feed-streams=250",
 			"--purge-interval=10m", "--purge-after=48h0m", "--audit-retention=1h", "--restored=true",
+			"--key-rotation=48h0m", "--key-cache-age=1h",
 			"--log-format=json", "--log-level=warn", "--shutdown-delay=5s", "--shutdown-timeout=90s",
 		}, environ: append([]string{database}, keys...)},
 	}
@@ -357,6 +365,7 @@ var someValues = map[string]string{
 	"REFRESHD_TRUSTED_PROXIES": "10.0.0.0/8", "REFRESHD_RATE_LIMIT_ADDRESS": "7", "REFRESHD_RATE_LIMIT_API_KEY": "8",
 	"REFRESHD_RATE_LIMIT_REFRESH_TOKEN": "9", "REFRESHD_FEED_STREAMS": "10",
 	"REFRESHD_PURGE_INTERVAL": "10m", "REFRESHD_PURGE_AFTER": "48h", "REFRESHD_AUDIT_RETENTION": "1h",
+	"REFRESHD_KEY_ROTATION": "48h", "REFRESHD_KEY_CACHE_AGE": "1h",
 	"REFRESHD_RESTORED": "true", "REFRESHD_LOG_FORMAT": "json", "REFRESHD_LOG_LEVEL": "warn",
 	"REFRESHD_SHUTDOWN_DELAY": "5s", "REFRESHD_SHUTDOWN_TIMEOUT": "90s",
 }
@@ -560,6 +569,8 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"RATE_LIMIT_REFRESH_TOKEN": {"", "-1", "1000001"},
 		"PURGE_INTERVAL":           {"", "1", "-1h", "999ms", "169h", "daily"},
 		"PURGE_AFTER":              {"", "24", "0s", "-24h", "4m59s", "8761h", "later"},
+		"KEY_ROTATION":             {"", "90", "1h", "-48h", "47h59m", "87601h", "never"},
+		"KEY_CACHE_AGE":            {"", "2", "0s", "-1h", "59s", "169h", "never"},
 		"AUDIT_RETENTION":          {"", "90", "0s", "-1h", "59m59s", "87601h", "never"},
 		"RESTORED":                 {"", "1", "yes", "TRUE"},
 		"LOG_FORMAT":               {"", "xml", "JSON"},

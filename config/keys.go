@@ -261,6 +261,23 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
+		name: "key_rotation", takenBy: keepers, form: "DURATION", def: "2160h",
+		help: "how long a signing key signs before the next one does, 48h to 87600h; 0s: until `refreshd key rotate`",
+		parse: func(c *draft, text string) (err error) {
+			c.KeyRotation, err = parseKeyRotation(text)
+			return err
+		},
+	},
+	{
+		name: "key_cache_age", takenBy: keepers, form: "DURATION", def: "2h",
+		help: "how old the key sets are that verifiers of access tokens use, at most, 1m to 168h: a new key signs no " +
+			"earlier, and an old one is published as long",
+		parse: func(c *draft, text string) (err error) {
+			c.KeyCacheAge, err = parseKeyCacheAge(text)
+			return err
+		},
+	},
+	{
 		name: "audit_retention", takenBy: []string{"serve", "doctor", "purge"}, form: "DURATION", def: "2160h",
 		help: "how long the events of the audit trail (who changed or revoked what) are kept, 1h to 87600h",
 		parse: func(c *draft, text string) (err error) {

@@ -31,6 +31,8 @@ var examples = map[string]string{
 	"REFRESHD_FEED_STREAMS":             "20000",
 	"REFRESHD_PURGE_INTERVAL":           "15m",
 	"REFRESHD_PURGE_AFTER":              "168h",
+	"REFRESHD_KEY_ROTATION":             "4320h",
+	"REFRESHD_KEY_CACHE_AGE":            "1h",
 	"REFRESHD_AUDIT_RETENTION":          "8760h",
 	"REFRESHD_RESTORED":                 "true",
 	"REFRESHD_LOG_FORMAT":               "json",
