@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
-	"github.com/refreshd/refreshd/port"
 )
 
 // Retire ends a key as planned: a signing key is not published any more, token strings of a token key are refused, and
@@ -154,10 +153,10 @@ func (k *Keys) Revoke(ctx context.Context, by domain.Origin, name string, r Revo
 	}
 	i := slices.IndexFunc(revoked, func(s domain.SealedKey) bool { return s.KeyName() == name })
 	wait := max(keysRead, revoked[i].RevokedAt.Sub(k.Clock.Now()))
+	_ = k.pause(ctx, wait)
 	if revoked[i].Kind == domain.KeyToken && k.TokenKeyRevoked != nil {
 		k.TokenKeyRevoked()
 	}
-	_ = k.pause(ctx, wait)
 	return revoked[i], nil
 }
 
@@ -205,24 +204,6 @@ func (k *Keys) revokeToken(
 		step.before, step.after = append(step.before, next), append(step.after, started)
 	}
 	return s, nil
-}
-
-// Ended returns the ranges of rotation instants whose token strings were minted by a revoked token key, and are refused.
-func (k *Keys) Ended() (ranges []port.RotationRange) {
-	all, now := k.ring.Load().token, k.Clock()
-	for _, key := range all {
-		if key.RevokedAt.IsZero() || now.Before(key.RevokedAt) {
-			continue
-		}
-		to := domain.Never
-		for _, other := range all {
-			if other.StartsAt.After(key.StartsAt) && other.StartsAt.Before(to) {
-				to = other.StartsAt
-			}
-		}
-		ranges = append(ranges, port.RotationRange{From: key.StartsAt, To: to})
-	}
-	return ranges
 }
 
 // pause returns nil after d, or an error when ctx is done.

@@ -24,10 +24,6 @@ const (
 	keyMakeTimeout = 30 * time.Second // RSA
 	keyPage        = 500
 
-	// keyCacheAge is the greatest age of the key sets that verifiers use: AWS keeps them for 2 hours, most libraries for
-	// an hour or less.
-	keyCacheAge = 2 * time.Hour
-
 	// maxLookUps bounds the concurrent look-ups of names that this process does not know. Any client can make up such
 	// names, and must not load the store with more look-ups than these.
 	maxLookUps = 4
