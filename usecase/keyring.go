@@ -24,6 +24,9 @@ const (
 	keyMakeTimeout = 30 * time.Second // RSA
 	keyPage        = 500
 
+	// makeInterval is the least time between two attempts to make a key that no request waits for.
+	makeInterval = time.Minute
+
 	// maxLookUps bounds the concurrent look-ups of names that this process does not know. Any client can make up such
 	// names, and must not load the store with more look-ups than these.
 	maxLookUps = 4

@@ -17,9 +17,6 @@ const (
 	keyRotationDelay = time.Minute
 	// keyRotationPage is the number of keys that are read in one step.
 	keyRotationPage = 500
-	// keyRotationLease is how long a process that was killed in a pass keeps others from beginning one. It is renewed at
-	// each tenant with something to do, and covers one, with a pause, and some clock skew.
-	keyRotationLease = 2 * time.Minute
 	// hashKeyIdle is how long after its successor a key that hashes API keys is retired, if no API key needs it.
 	hashKeyIdle = time.Hour
 )
@@ -57,7 +54,7 @@ func (r *KeyRotation) Run(ctx context.Context, passed func(KeyPass, error)) {
 // Pass looks at all keys once. It returns what it did also with an error, which is ErrConflict if another process makes
 // a pass or has made one within the interval.
 func (r *KeyRotation) Pass(ctx context.Context) (did KeyPass, err error) {
-	if err := r.lease(ctx, keyRotationLease); err != nil {
+	if err := r.lease(ctx); err != nil {
 		return did, err
 	}
 	defer func() {
@@ -85,7 +82,7 @@ func (r *KeyRotation) Pass(ctx context.Context) (did KeyPass, err error) {
 		}
 		for _, tenantID := range r.due(page, shared.signing.All()) {
 			began := r.Clock()
-			if err := r.lease(ctx, keyRotationLease); err != nil {
+			if err := r.lease(ctx); err != nil {
 				return did, err
 			}
 			if err := r.visit(ctx, tenantID, &did); err != nil {
@@ -102,18 +99,20 @@ func (r *KeyRotation) Pass(ctx context.Context) (did KeyPass, err error) {
 		if err := r.rest(ctx, began); err != nil {
 			return did, err
 		}
-		if err := r.lease(ctx, keyRotationLease); err != nil {
+		if err := r.lease(ctx); err != nil {
 			return did, err
 		}
 	}
-	// No other process needs to look until the next pass is due.
-	return did, r.lease(ctx, KeyRotationInterval-keyRotationLease)
+	return did, nil
 }
 
-func (r *KeyRotation) lease(ctx context.Context, d time.Duration) error {
+// lease takes the lease, or renews it. It is not released after a pass: no other process needs to look until the next
+// pass is due. That a process which was killed in a pass has it as long does no harm.
+func (r *KeyRotation) lease(ctx context.Context) error {
 	now := r.Clock.Now()
 	return r.Jobs.Lease(ctx, port.JobLease{
-		Job: port.JobRotateKeys, Holder: r.LeaseHolder, Now: now, Until: now.Add(d), MaxClockSkew: domain.MaxClockSkew,
+		Job: port.JobRotateKeys, Holder: r.LeaseHolder, Now: now, Until: now.Add(KeyRotationInterval),
+		MaxClockSkew: domain.MaxClockSkew,
 	})
 }
 

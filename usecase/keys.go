@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,8 @@ type Keys struct {
 	lookUps    lock    // of key ids
 	checks     lock    // of tenants whose key sets are requested
 	misses     misses
+
+	triedToMake sync.Map // algorithm and tenant id -> time.Time of the last attempt, for keys that no request waits for
 }
 
 // OpenKeys checks the master key against the store, makes the first keys of an empty store, and loads the keys of no
@@ -294,13 +297,13 @@ func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
 	if set := keys.set.Load(); set != nil {
 		return *set, nil
 	}
-	opened := slices.DeleteFunc(slices.Clone(keys.All()),
+	opened := slices.DeleteFunc(slices.Clone(keys.Published()),
 		func(key domain.SigningKey) bool { return key.Private.IsZero() })
 	switch {
 	case len(opened) > 0:
 	case stale != nil:
 		return nil, stale
-	case len(keys.All()) > 0:
+	case len(keys.Published()) > 0:
 		return nil, Wrap("publish", errUnopened)
 	}
 	set, err := k.Signer.JWKS(opened)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -72,8 +71,11 @@ func (k *Keys) signing(
 		return domain.SigningKey{}, err
 	}
 	key, ok, err := k.made(ctx, tenantID, a, at)
-	if ok && key.Algorithm != a && k.mayLack(tenantID, a) && k.readWith(ctx, false) == nil {
-		key, ok, err = k.made(ctx, tenantID, a, at)
+	if ok && key.Algorithm != a && k.lacks(tenantID, a) {
+		if k.mayLack(tenantID) && k.readWith(ctx, false) == nil {
+			key, ok, err = k.made(ctx, tenantID, a, at)
+		}
+		k.makeLater(ctx, tenantID, a)
 	}
 	if ok || err != nil {
 		return key, err
@@ -95,17 +97,31 @@ func (k *Keys) signing(
 	return key, err
 }
 
-// mayLack reports whether another process may have made a key of a for the tenant that signs already and that this one
-// has not read: one of a tenant that is new, whose keys are valid from the beginning of time. Any other key starts when
-// every process knows it.
-func (k *Keys) mayLack(tenantID string, a domain.Algorithm) bool {
+// lacks reports whether this process knows no published key of a for the tenant, whose keys are loaded.
+func (k *Keys) lacks(tenantID string, a domain.Algorithm) bool {
 	t, ok := k.held.tenants.Load(tenantID)
-	if !ok {
-		return true
+	return ok && !t.(*tenantKeys).Has(a)
+}
+
+// mayLack reports whether another process may have made a key for the tenant that signs already and that this one has
+// not read: one of a tenant that is new, whose keys are valid from the beginning of time. Any other key starts when
+// every process knows it.
+func (k *Keys) mayLack(tenantID string) bool {
+	t, ok := k.held.tenants.Load(tenantID)
+	return ok && isNew(t.(*tenantKeys).own, k.Clock.Now())
+}
+
+// makeLater makes a key of a for the tenant if it has none, and does not wait for it: another key signs until then.
+// Prepare makes the key before a policy names its algorithm, so this is for a policy that another program wrote.
+func (k *Keys) makeLater(ctx context.Context, tenantID string, a domain.Algorithm) {
+	now, name := k.Clock(), string(a)+" "+tenantID
+	tried, ok := k.triedToMake.Load(name)
+	if !k.lacks(tenantID, a) || ok && recent(now, tried.(time.Time), makeInterval) {
+		return
 	}
-	keys := t.(*tenantKeys)
-	return isNew(keys.own, k.Clock.Now()) &&
-		!slices.ContainsFunc(keys.own, func(key domain.SigningKey) bool { return key.Algorithm == a })
+	k.triedToMake.Store(name, now)
+	k.makes.join(ctx, name, keyMakeTimeout,
+		func(ctx context.Context) error { return k.prepare(ctx, domain.Service(), SigningKeys{tenantID, a}) })
 }
 
 // made returns the key that signs for the tenant at that instant, if there is one.

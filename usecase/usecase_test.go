@@ -97,7 +97,14 @@ func newMasterKey(t *testing.T, random *counting) domain.MasterKey {
 }
 
 func (w *world) keysConfig() usecase.KeysConfig {
-	return usecase.KeysConfig{Store: w.probe, Signer: w.probe, Master: w.master, Clock: w.clock.now, Random: w.random}
+	return usecase.KeysConfig{
+		Store: w.probe, Signer: w.probe, Master: w.master, Clock: w.clock.now, Random: w.random, CacheAge: 2 * time.Hour,
+		Rotation: 90 * 24 * time.Hour,
+		Pause: func(_ context.Context, d time.Duration) error {
+			w.clock.advance(d)
+			return nil
+		},
+	}
 }
 
 // open starts a process.
