@@ -17,11 +17,6 @@ const (
 	// keyLead is how long ahead the start of a key is set that starts as soon as it can, so that every process knows it
 	// by then, and all use the same key for the same instant.
 	keyLead = 5 * time.Second
-	// tokenKeyLead is the same for a token key. It is longer than the clocks of processes differ: a process that mints a
-	// generation with another key than the others would make a client's next request an invalid one.
-	tokenKeyLead = 2 * time.Minute
-	// maxHashKeys is the number of keys that hash API keys and are not retired: each request is looked up under all.
-	maxHashKeys = 2
 )
 
 // NewKey is the input of [Keys.Generate] and [Keys.Import].
@@ -177,6 +172,22 @@ func (s storedKeys) of(kind domain.KeyKind, a domain.Algorithm) (rows []domain.S
 	return rows
 }
 
+// tokens returns the token keys, without content.
+func (s storedKeys) tokens() (keys domain.TokenKeys) {
+	for _, row := range s.of(domain.KeyToken, "") {
+		keys = append(keys, row.Token(domain.Secret{}))
+	}
+	return keys
+}
+
+// hashes returns the keys that hash API keys, without content.
+func (s storedKeys) hashes() (keys domain.HashKeys) {
+	for _, row := range s.of(domain.KeyAPI, "") {
+		keys = append(keys, row.Hash(domain.Secret{}))
+	}
+	return keys
+}
+
 // next returns the number of a new key.
 func (s storedKeys) next(kind domain.KeyKind, a domain.Algorithm) uint32 {
 	rows := s.of(kind, a)
@@ -319,14 +330,12 @@ func (k *Keys) adding(stored storedKeys, n NewKey, plain domain.Secret, now time
 	step.kind = domain.KeyAdded
 	switch n.Kind {
 	case domain.KeyAPI:
-		inUse := slices.DeleteFunc(stored.of(domain.KeyAPI, ""), func(s domain.SealedKey) bool { return !s.Published() })
-		if len(inUse) >= maxHashKeys {
-			return step, domain.NewInvalid("kind", domain.Conflict, fmt.Sprintf(
-				"there are %d keys that hash API keys already: retire %s first", len(inUse), inUse[0].KeyName()))
+		if err := stored.hashes().CheckAdd(); err != nil {
+			return step, err
 		}
 		s.StartsAt = now.Add(keysRead)
 	case domain.KeyToken:
-		s.StartsAt, err = tokenKeyStart(n, now)
+		s.StartsAt, err = stored.tokenKeyStart(n, now)
 		err = step.unsafe(err, n.Force)
 	default:
 		s.StartsAt, err = k.signingStart(stored.signing, s, n, now)
@@ -339,8 +348,8 @@ func (k *Keys) adding(stored storedKeys, n NewKey, plain domain.Secret, now time
 }
 
 // tokenKeyStart returns the start of a new token key, also with an *UnsafeStep.
-func tokenKeyStart(n NewKey, now time.Time) (time.Time, error) {
-	safe, start := now.Add(tokenKeyLead), n.StartsAt
+func (s storedKeys) tokenKeyStart(n NewKey, now time.Time) (time.Time, error) {
+	safe, start := s.tokens().NextStart(now), n.StartsAt
 	if n.Now {
 		start = now.Add(keyLead)
 	}
@@ -504,6 +513,6 @@ func (k *Keys) checkStart(stored storedKeys, before, after domain.SealedKey, now
 	case !before.StartsAt.After(now.Add(keyLead)): // by some clock it has
 		return domain.NewInvalid("startsInstant", domain.Conflict, "the key has started already: rotate to another one")
 	}
-	_, err := tokenKeyStart(NewKey{StartsAt: after.StartsAt}, now)
+	_, err := stored.tokenKeyStart(NewKey{StartsAt: after.StartsAt}, now)
 	return err
 }

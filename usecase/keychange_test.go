@@ -344,9 +344,9 @@ func TestATokenKeyIsRetiredWhenNoSessionNeedsIt(t *testing.T) {
 	wantCodes(t, err, "[conflict]")
 	next, err := w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{Kind: domain.KeyToken})
 	must(t, err)
+	w.clock.at = next.StartsAt.Add(time.Hour)
 	_, err = w.keys.Retire(t.Context(), byOperator, "token-1", false)
 	wantErr(t, err, domain.ErrUnsafe) // no pass yet
-	w.clock.at = next.StartsAt.Add(time.Hour)
 	p, _ := w.purger("one")
 	pass := func() {
 		w.clock.advance(time.Hour)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -46,72 +45,31 @@ func (k *Keys) checkRetire(ctx context.Context, stored storedKeys, s domain.Seal
 	case domain.KeySigning:
 		return stored.signing.CheckRetire(s.Signing(domain.Secret{}), now, time.Time{}, k.rules())
 	case domain.KeyToken:
-		if _, ok := stored.successor(s); !ok {
-			return domain.NewInvalid("", domain.Conflict, "it mints the token strings: rotate first")
+		tokens := stored.tokens()
+		// Not even by force: logins would get token strings that are refused.
+		if minting, _ := tokens.MintingAt(now); s.StartsAt.After(now) || minting.Number == s.Number {
+			return domain.NewInvalid("", domain.Conflict, "the key mints token strings, or will: rotate first")
 		}
 		began, oldest, err := k.Store.OldestRotation(ctx)
 		if err != nil {
 			return err
 		}
-		return stored.checkRetireToken(s, began, oldest)
+		return tokens.CheckRetire(s.Number, began, oldest)
 	case domain.KeyAPI:
-		return k.checkRetireHash(ctx, stored, s)
+		const names = 10
+		some, total, err := k.Store.APIKeysHashedWith(ctx, s.Number, names)
+		if err != nil {
+			return err
+		}
+		var list []string
+		for _, key := range some {
+			list = append(list, fmt.Sprintf("%q", key.Name))
+		}
+		return stored.hashes().CheckRetire(s.Number, total, list...)
 	default:
 		return domain.NewInvalid("", domain.Conflict, "the check value of the master key is not retired: "+
 			"`refreshd key reseal` changes the master key")
 	}
-}
-
-// successor returns the token key that mints after s: the one that starts next, and is not revoked.
-func (s storedKeys) successor(of domain.SealedKey) (next domain.SealedKey, ok bool) {
-	for _, row := range s.of(domain.KeyToken, "") {
-		follows := row.StartsAt.After(of.StartsAt) || row.StartsAt.Equal(of.StartsAt) && row.Number > of.Number
-		if follows && row.StartsAt.Before(domain.Never) && (!ok || row.StartsAt.Before(next.StartsAt)) {
-			next, ok = row, true
-		}
-	}
-	return next, ok
-}
-
-// checkRetireToken returns an *UnsafeStep unless the last pass of the janitor has shown that no active refresh token has
-// a token string of s: all were rotated since its successor started. began and oldest are those of
-// [port.Janitor.OldestRotation].
-func (s storedKeys) checkRetireToken(key domain.SealedKey, began, oldest time.Time) error {
-	next, _ := s.successor(key)
-	step := fmt.Sprintf("retire key %q", key.KeyName())
-	switch {
-	case began.IsZero() || !next.StartsAt.Before(began):
-		return &domain.UnsafeStep{Step: step, Why: "no pass of the janitor has begun since its successor started: wait for " +
-			"one, or run `refreshd purge`"}
-	case !oldest.IsZero() && !next.StartsAt.Before(oldest):
-		return &domain.UnsafeStep{Step: step, Why: fmt.Sprintf("it minted token strings that are in use: the oldest is of "+
-			"%s; they are replaced when they are used, and expire otherwise", oldest.UTC().Format(time.RFC3339))}
-	}
-	return nil
-}
-
-// checkRetireHash returns an *UnsafeStep if API keys are stored under the key.
-func (k *Keys) checkRetireHash(ctx context.Context, stored storedKeys, s domain.SealedKey) error {
-	rows := stored.of(domain.KeyAPI, "")
-	if i := slices.IndexFunc(rows, func(r domain.SealedKey) bool { return r.Published() && r.Number > s.Number }); i < 0 {
-		return domain.NewInvalid("", domain.Conflict, "it hashes API keys: rotate first")
-	}
-	const names = 10
-	some, total, err := k.Store.APIKeysHashedWith(ctx, s.Number, names)
-	if err != nil || total == 0 {
-		return err
-	}
-	var list []string
-	for _, key := range some {
-		list = append(list, fmt.Sprintf("%q", key.Name))
-	}
-	text := strings.Join(list, ", ")
-	if total > len(some) {
-		text += ", …"
-	}
-	return &domain.UnsafeStep{Step: fmt.Sprintf("retire key %q", s.KeyName()), Why: fmt.Sprintf(
-		"%d API keys are stored under it, and would be refused: %s; each is stored under the newer one when it is used",
-		total, text)}
 }
 
 // Revoke ends a key in an emergency. A signing key signs and verifies nothing any more; its standby signs, or a new key
@@ -178,32 +136,19 @@ func (k *Keys) revokeSigning(
 	return err
 }
 
-// revokeToken plans the revocation of a token key, which it returns. It also plans the start of its successor, with the
-// successor itself if there is none. A key that has not started never does.
+// revokeToken plans the revocation of a token key, which it returns. If the key mints, it also plans its successor.
 func (k *Keys) revokeToken(
 	step *keyStep, stored storedKeys, s domain.SealedKey, now time.Time,
 ) (domain.SealedKey, error) {
-	s.RevokedAt = now.Add(keyLead)
-	if s.StartsAt.After(s.RevokedAt) {
-		s.StartsAt = domain.Never
+	tokens, needed := stored.tokens(), false
+	if s.RevokedAt, needed = tokens.Revocation(s.Number, now); !needed {
 		return s, nil
 	}
-	next, ok := stored.successor(s)
-	switch {
-	case !ok:
-		plain, err := k.randomKey()
-		if err != nil {
-			return s, err
-		}
-		step.add = append(step.add, domain.OpenKey{Plain: plain, SealedKey: domain.SealedKey{
-			Kind: domain.KeyToken, Number: stored.next(domain.KeyToken, ""), CreatedAt: now, StartsAt: s.RevokedAt,
-		}})
-	case next.StartsAt.After(s.RevokedAt):
-		started := next
-		started.StartsAt = s.RevokedAt
-		step.before, step.after = append(step.before, next), append(step.after, started)
-	}
-	return s, nil
+	plain, err := k.randomKey()
+	step.add = append(step.add, domain.OpenKey{Plain: plain, SealedKey: domain.SealedKey{
+		Kind: domain.KeyToken, Number: tokens.NextNumber(), CreatedAt: now, StartsAt: s.RevokedAt,
+	}})
+	return s, err
 }
 
 // pause returns nil after d, or an error when ctx is done.

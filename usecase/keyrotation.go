@@ -242,13 +242,10 @@ func (r *KeyRotation) retireOthers(ctx context.Context, did *KeyPass) error {
 		if err != nil {
 			return keyStep{}, err
 		}
+		due := stored.tokens().DueToRetire(began, oldest)
 		return retiring(stored.rows, now, func(s domain.SealedKey) bool {
-			if s.Kind == domain.KeyAPI {
-				return s.Number == idle
-			}
-			_, superseded := stored.successor(s)
-			return s.Kind == domain.KeyToken && s.Published() && superseded &&
-				stored.checkRetireToken(s, began, oldest) == nil
+			_, dueToken := due.ByNumber(s.Number)
+			return s.Kind == domain.KeyToken && dueToken || s.Kind == domain.KeyAPI && s.Number == idle
 		}), nil
 	})
 	did.Retired += len(retired)
@@ -259,7 +256,7 @@ func (r *KeyRotation) retireOthers(ctx context.Context, did *KeyPass) error {
 // 0 for none.
 func (k *Keys) idleHashKey(ctx context.Context, stored storedKeys, now time.Time) (uint32, error) {
 	inUse := slices.DeleteFunc(stored.of(domain.KeyAPI, ""), func(s domain.SealedKey) bool { return !s.Published() })
-	if len(inUse) < maxHashKeys || now.Before(inUse[1].StartsAt.Add(hashKeyIdle)) {
+	if len(inUse) < 2 || now.Before(inUse[1].StartsAt.Add(hashKeyIdle)) {
 		return 0, nil
 	}
 	_, total, err := k.Store.APIKeysHashedWith(ctx, inUse[0].Number, 1)

@@ -31,7 +31,7 @@ func (k *Keys) present(ctx context.Context, s domain.Secret) (t domain.Presented
 			return t, false, nil
 		}
 	}
-	if ended(key, k.Clock()) {
+	if !key.Accepts(k.Clock()) {
 		return t, false, nil
 	}
 	if key.Key.IsZero() {
@@ -40,19 +40,13 @@ func (k *Keys) present(ctx context.Context, s domain.Secret) (t domain.Presented
 	return t, t.Genuine(key), nil
 }
 
-// ended reports whether the token strings of key are refused at now. A key that was revoked mints until its successor
-// starts, which is RevokedAt: until then the processes do not agree on which one mints.
-func ended(key domain.TokenKey, now time.Time) bool {
-	return !key.RetiredAt.IsZero() || !key.RevokedAt.IsZero() && !now.Before(key.RevokedAt)
-}
-
 // mint returns the current token string of t. The error is errTokenKeyEnded if it would be refused when it is used.
 func (k *Keys) mint(t domain.RefreshToken) (domain.Secret, error) {
 	key, ok := k.ring.Load().token.MintingAt(t.RotatedAt)
 	switch {
 	case !ok:
 		return domain.Secret{}, fmt.Errorf("mint: no token key is valid at %s", t.RotatedAt)
-	case ended(key, k.Clock()):
+	case !key.Accepts(k.Clock()):
 		return domain.Secret{}, fmt.Errorf("mint with token key %d: %w", key.Number, errTokenKeyEnded)
 	case key.Key.IsZero():
 		return domain.Secret{}, fmt.Errorf("mint with token key %d: %w: %w", key.Number, domain.ErrUnavailable,

@@ -155,7 +155,7 @@ func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, e
 		if err != nil {
 			return port.Purged{}, err
 		}
-		if step.Ended = endedRotations(stored, now); len(step.Ended) > 0 {
+		if step.Ended = endedRotations(stored); len(step.Ended) > 0 {
 			if step.Event, err = domain.NewEvent(domain.ManyTokensRevoked, domain.Service(), now, p.Random); err != nil {
 				return port.Purged{}, err
 			}
@@ -165,22 +165,16 @@ func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, e
 	return p.Janitor.Purge(ctx, step)
 }
 
-// endedRotations returns the ranges of rotation instants whose token strings were minted by a token key that is revoked
-// at now.
-func endedRotations(stored []domain.SealedKey, now time.Time) (ranges []port.RotationRange) {
-	for _, key := range stored {
-		if key.Kind != domain.KeyToken || key.RevokedAt.IsZero() || now.Before(key.RevokedAt) {
-			continue
+// endedRotations returns the ranges of rotation instants whose token strings were minted by a revoked token key.
+func endedRotations(stored []domain.SealedKey) (ranges []port.RotationRange) {
+	var keys domain.TokenKeys
+	for _, s := range stored {
+		if s.Kind == domain.KeyToken {
+			keys = append(keys, s.Token(domain.Secret{}))
 		}
-		to := domain.Never
-		for _, other := range stored {
-			if other.Kind == domain.KeyToken && other.StartsAt.After(key.StartsAt) && other.StartsAt.Before(to) {
-				to = other.StartsAt
-			}
-		}
-		if key.StartsAt.Before(to) {
-			ranges = append(ranges, port.RotationRange{From: key.StartsAt, To: to})
-		}
+	}
+	for _, r := range keys.Ended() {
+		ranges = append(ranges, port.RotationRange(r))
 	}
 	return ranges
 }
