@@ -66,6 +66,9 @@ type Config struct {
 	// that listen on different addresses would differ in their issuers.
 	PublicURL string
 
+	// RootTenant is the tenant whose keys are published at the root of the API; empty for none. It need not exist.
+	RootTenant string
+
 	// CORSOrigins are as browsers send them in Origin, so that they compare byte by byte.
 	CORSOrigins []string
 	// TrustedProxies are masked, and an IPv4 network is never in the form of IPv6.

@@ -92,6 +92,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		Database: config.Database{Scheme: "sqlite", URL: domain.NewSecret("sqlite:refreshd-data/refreshd.db"),
 			Redacted: "sqlite:refreshd-data/refreshd.db", MaxConnections: 16, WriteCombining: true},
 		PublicURL:       "http://127.0.0.1:3000",
+		RootTenant:      "default",
 		RateLimits:      config.RateLimits{Address: 100, APIKey: 2000, RefreshToken: 5},
 		FeedStreams:     5000,
 		PurgeInterval:   time.Hour,
@@ -123,6 +124,7 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		Tenant:            "acme",
 		KickstartFile:     "kickstart.yaml",
 		PublicURL:         "https://auth.example.com/tokens",
+		RootTenant:        "globex",
 		CORSOrigins:       []string{"https://app.example.com", "http://localhost:5173"},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"),
 			netip.MustParsePrefix("2001:db8::/32")},
@@ -163,6 +165,7 @@ api_key: `+apiKey+`
 tenant: acme
 kickstart_file: kickstart.yaml
 public_url: https://auth.example.com/tokens
+root_tenant: globex
 cors_origins:
   - https://app.example.com
   - http://localhost:5173
@@ -196,6 +199,7 @@ shutdown_timeout: 90s
 			database, "REFRESHD_DATABASE_MAX_CONNECTIONS=40", "REFRESHD_DATABASE_WRITE_COMBINING=false",
 			"REFRESHD_SERVER=https://auth.example.com", "REFRESHD_TENANT=acme",
 			"REFRESHD_KICKSTART_FILE=kickstart.yaml", "REFRESHD_PUBLIC_URL=https://auth.example.com/tokens",
+			"REFRESHD_ROOT_TENANT=globex",
 			"REFRESHD_CORS_ORIGINS=https://app.example.com, http://localhost:5173",
 			"REFRESHD_TRUSTED_PROXIES=10.0.0.0/8,::ffff:192.0.2.7,2001:db8::/32",
 			"REFRESHD_RATE_LIMIT_ADDRESS=7", "REFRESHD_RATE_LIMIT_API_KEY=0", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=1000000",
@@ -211,6 +215,7 @@ shutdown_timeout: 90s
 			"--database-max-connections=40", "--database-write-combining=false",
 			"--server=https://auth.example.com", "--tenant=acme",
 			"--kickstart-file=kickstart.yaml", "--public-url=https://auth.example.com/tokens",
+			"--root-tenant=globex",
 			"--cors-origins=https://app.example.com,http://localhost:5173",
 			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",
 			"--rate-limit-address=7", "--rate-limit-api-key", "0", "--rate-limit-refresh-token=1000000",
@@ -360,7 +365,7 @@ var someValues = map[string]string{
 	"REFRESHD_MASTER_KEY_PREVIOUS": previousKey, "REFRESHD_MASTER_KEY_PREVIOUS_FILE": "",
 	"REFRESHD_KICKSTART_FILE": "some.yaml",
 	"REFRESHD_SERVER":         "https://auth.example.com", "REFRESHD_API_KEY": apiKey, "REFRESHD_API_KEY_FILE": "",
-	"REFRESHD_TENANT":     "acme",
+	"REFRESHD_TENANT": "acme", "REFRESHD_ROOT_TENANT": "globex",
 	"REFRESHD_PUBLIC_URL": "https://auth.example.com", "REFRESHD_CORS_ORIGINS": "https://app.example.com",
 	"REFRESHD_TRUSTED_PROXIES": "10.0.0.0/8", "REFRESHD_RATE_LIMIT_ADDRESS": "7", "REFRESHD_RATE_LIMIT_API_KEY": "8",
 	"REFRESHD_RATE_LIMIT_REFRESH_TOKEN": "9", "REFRESHD_FEED_STREAMS": "10",
@@ -408,9 +413,23 @@ func TestOneLineBreakAtTheEndOfAnyValueIsRemoved(t *testing.T) {
 	}
 }
 
+func TestTheRootTenantIsTheIDOfATenantOrEmpty(t *testing.T) {
+	for text, want := range map[string]string{"acme": "acme", "": ""} {
+		if got := load(t, nil, []string{"REFRESHD_ROOT_TENANT=" + text}).RootTenant; got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+	for _, text := range []string{"a b", "acme/", "../acme", strings.Repeat("x", 65)} {
+		if got := problems(t, nil, []string{"REFRESHD_ROOT_TENANT=" + text}); len(got) != 1 ||
+			!strings.Contains(got[0].Message, "is not the id of a tenant") {
+			t.Errorf("%q: problems %+v, want that it is not the id of a tenant", text, got)
+		}
+	}
+}
+
 // Compose passes a variable that is not set as an empty one.
 func TestAnEmptyValueIsCalledEmpty(t *testing.T) {
-	turnsOff := []string{"REFRESHD_ADMIN_LISTEN"}
+	turnsOff := []string{"REFRESHD_ADMIN_LISTEN", "REFRESHD_ROOT_TENANT"}
 	for _, k := range config.Keys() {
 		if k.Default == "" || slices.Contains(turnsOff, k.Env) {
 			load(t, nil, []string{k.Env + "="})

@@ -13,6 +13,10 @@ const envPrefix = "REFRESHD_"
 // highestRate is the highest limit of requests per second.
 const highestRate = 1_000_000
 
+// FirstTenant is the id of the tenant that a first start makes. As a default of the root tenant it keeps the key set at
+// the root of such a store what it is when further tenants are created.
+const FirstTenant = "default"
+
 // configFile is the setting that names the file of the others. It cannot stand in that file.
 const configFile = "config_file"
 
@@ -191,6 +195,18 @@ var settings = withFileForms([]setting{
 			return checkPublicURL(text)
 		},
 		show: func(c *draft) string { return c.PublicURL },
+	},
+	{
+		name: "root_tenant", takenBy: server, form: "ID", def: FirstTenant, emptyTurnsOff: true,
+		help: "the tenant whose keys /.well-known/jwks.json has, beside those that all tenants share; it need not exist " +
+			"yet; the default is the tenant that a first start makes; empty: none",
+		parse: func(c *draft, text string) error {
+			if text != "" && !domain.IsTenantID(text) {
+				return errors.New("is not the id of a tenant; leave it empty for none")
+			}
+			c.RootTenant = text
+			return nil
+		},
 	},
 	{
 		name: "cors_origins", takenBy: server, form: "LIST", list: true,

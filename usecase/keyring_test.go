@@ -479,12 +479,12 @@ func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
 func TestKeySetsComeFromMemory(t *testing.T) {
 	w := newWorld(t)
 	published(t, w.replica, "acme")
-	_, err := w.publish.Shared(t.Context())
+	_, err := w.publish.Root(t.Context())
 	must(t, err)
 	w.probe.forget()
 	for range 100 {
 		published(t, w.replica, "acme")
-		if _, err := w.publish.Shared(t.Context()); err != nil {
+		if _, err := w.publish.Root(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -280,9 +280,10 @@ func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, er
 	return t, nil
 }
 
-// jwks returns the JWK Set of a tenant's own keys and the shared ones; for an empty tenant of the shared ones only.
-// Verifiers cache it for minutes, so it must not lack a key that another process made a while ago. If that cannot be
-// looked up, the known keys are better than none.
+// jwks returns the JWK Set of the published keys of a tenant: its own and the shared ones; for an empty tenant of the
+// shared ones only, or ErrNotFound if there is none. Keys that do not sign yet are published, so that verifiers have
+// them before their start. Verifiers cache the set for minutes, so it must not lack a key that another process made a
+// while ago. If that cannot be looked up, the known keys are better than none.
 func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
 	var stale error
 	if !recent(k.Clock(), k.ring.Load().readAt, keyMaxAge+1) {
@@ -305,6 +306,8 @@ func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
 		return nil, stale
 	case len(keys.Published()) > 0:
 		return nil, Wrap("publish", errUnopened)
+	case tenantID == "":
+		return nil, Wrap("publish the shared keys", domain.ErrNotFound)
 	}
 	set, err := k.Signer.JWKS(opened)
 	if err != nil {

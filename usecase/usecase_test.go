@@ -132,7 +132,7 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 		revoke: &usecase.Revoke{Revocations: w.probe, Applications: w.probe, Keys: keys, Clock: clock},
 		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Tenants: w.probe, Keys: keys,
 			Clock: clock},
-		publish: &usecase.Publish{Tenants: w.probe, Keys: keys, Clock: clock},
+		publish: &usecase.Publish{Tenants: w.probe, Keys: keys, Clock: clock, RootTenant: "acme"},
 		apply: &admin.Apply{
 			Tenants: w.probe, Applications: w.probe, APIKeys: w.probe, Keys: keys, Clock: clock, Random: w.random,
 		},

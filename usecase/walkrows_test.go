@@ -143,8 +143,8 @@ func keyRows() []walkRow {
 			_, err := w.publish.Tenant(t.Context(), "acme")
 			must(t, err)
 		}, first},
-		{"usecase.Publish.Shared", func(t *testing.T, w *walk) {
-			_, err := w.publish.Shared(t.Context())
+		{"usecase.Publish.Root", func(t *testing.T, w *walk) {
+			_, err := w.publish.Root(t.Context())
 			must(t, err)
 		}, first},
 		{"usecase.Prove.Do", func(t *testing.T, w *walk) {

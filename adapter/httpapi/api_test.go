@@ -115,7 +115,7 @@ func newEmptyService(t testing.TB) *service {
 		Logout: &usecase.Logout{
 			Revocations: store, Tokens: store, Keys: keys, Clock: s.clock,
 		},
-		Publish: &usecase.Publish{Tenants: store, Keys: keys, Clock: s.clock},
+		Publish: &usecase.Publish{Tenants: store, Keys: keys, Clock: s.clock, RootTenant: "acme"},
 		Ready:   store.Ready,
 		Exchanged: func(e usecase.Exchanged) {
 			store.mu.Lock()

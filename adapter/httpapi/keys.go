@@ -16,10 +16,10 @@ func (a *API) tenantKeys(c echo.Context) error {
 	return keySet(c, keys, err)
 }
 
-// sharedKeys handles GET /.well-known/jwks.json.
-func (a *API) sharedKeys(c echo.Context) error {
+// rootKeys handles GET /.well-known/jwks.json.
+func (a *API) rootKeys(c echo.Context) error {
 	web.AnyOrigin(c)
-	keys, err := a.Publish.Shared(c.Request().Context())
+	keys, err := a.Publish.Root(c.Request().Context())
 	return keySet(c, keys, err)
 }
 

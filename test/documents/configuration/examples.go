@@ -23,6 +23,7 @@ var examples = map[string]string{
 	"REFRESHD_TENANT":                   "acme",
 	"REFRESHD_KICKSTART_FILE":           "/etc/refreshd/kickstart.yaml",
 	"REFRESHD_PUBLIC_URL":               "https://auth.example.com",
+	"REFRESHD_ROOT_TENANT":              "acme",
 	"REFRESHD_CORS_ORIGINS":             "https://app.example.com,https://shop.example.com",
 	"REFRESHD_TRUSTED_PROXIES":          "10.0.0.0/8,192.168.1.10",
 	"REFRESHD_RATE_LIMIT_ADDRESS":       "500",

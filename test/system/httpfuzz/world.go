@@ -218,7 +218,7 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		Logout: &usecase.Logout{
 			Revocations: w.store, Tokens: w.store, Keys: keys, Clock: w.clock,
 		},
-		Publish:  &usecase.Publish{Tenants: w.store, Keys: keys, Clock: w.clock},
+		Publish:  &usecase.Publish{Tenants: w.store, Keys: keys, Clock: w.clock, RootTenant: "acme"},
 		Ready:    w.store.Ready,
 		Examples: httpapi.Examples{URL: publicURL},
 	}
