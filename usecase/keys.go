@@ -88,6 +88,7 @@ type Keys struct {
 	lookUps    lock    // of key ids
 	checks     lock    // of tenants whose key sets are requested
 	misses     misses
+	stats      statsCache
 
 	triedToMake sync.Map // algorithm and tenant id -> time.Time of the last attempt, for keys that no request waits for
 }
