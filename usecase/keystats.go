@@ -90,7 +90,7 @@ func (k *Keys) instants(ctx context.Context, now time.Time) keyInstants {
 		if at, ok := keys.NextStep(now); ok {
 			earlier(&i.nextStep, at)
 		}
-		if in, ok := keys.RefusalIn(now, keyCacheAge); ok {
+		if in, ok := keys.RefusalIn(now, k.CacheAge); ok {
 			earlier(&i.refusal, now.Add(in))
 		}
 		return true

@@ -93,6 +93,7 @@ func newEmptyService(t testing.TB) *service {
 	signer := jwxsigner.New(rand.Reader)
 	store.opened, err = usecase.OpenKeys(t.Context(), usecase.KeysConfig{
 		Store: store, Signer: signer, Master: master, Clock: s.clock, Random: rand.Reader,
+		CacheAge: 2 * time.Hour,
 	})
 	if err != nil {
 		t.Fatal(err)

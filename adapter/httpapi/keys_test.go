@@ -83,6 +83,17 @@ func TestKeySetsMayBeKeptForAWhile(t *testing.T) {
 	}
 }
 
+// Starts are planned by the cache age: no cache may hold a set for longer.
+func TestNoKeySetIsCachedLongerThanStartsArePlannedFor(t *testing.T) {
+	s := newService(t)
+	s.api.Publish.Keys.CacheAge = time.Minute
+	s.mount(t)
+	got := s.do(t, "GET", "/.well-known/jwks.json").want(t, 200).header.Get("Cache-Control")
+	if got != "public, max-age=60" {
+		t.Errorf("Cache-Control is %q, want max-age=60", got)
+	}
+}
+
 // Pages of any origin verify access tokens too. One cached copy is for all, so it must not depend on the origin.
 func TestKeySetsAndTheDocumentAreReadByPagesOfEveryOrigin(t *testing.T) {
 	for name, configured := range map[string]web.Origins{

@@ -189,6 +189,7 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 	}
 	keys, err := usecase.OpenKeys(ctx, usecase.KeysConfig{
 		Store: w.store, Signer: signer, Master: master, Clock: w.clock, Random: w.random,
+		CacheAge: 2 * time.Hour,
 	})
 	if err != nil {
 		return nil, err
