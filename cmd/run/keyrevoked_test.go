@@ -75,9 +75,14 @@ func TestAResourceServerOfAnotherProcessRefusesARevokedSigningKey(t *testing.T) 
 			}
 			one, _ := replicaOn(t, environ)
 			signing := usecase.NewKey{Kind: domain.KeySigning, Algorithm: domain.ES256}
-			if _, err := one.keys.Generate(t.Context(), domain.Service(), signing); err != nil {
-				t.Fatal(err)
+			generate := func() { // a key that signs, or one that is published for later
+				t.Helper()
+				if _, err := one.keys.Generate(t.Context(), domain.Service(), signing); err != nil {
+					t.Fatal(err)
+				}
 			}
+			generate()
+			generate()
 			permissions := domain.Permissions{"/jwt/issue": {"POST"}, domain.RevocationsPermission: {"GET"}}
 			if _, err := one.applier().Do(t.Context(), admin.Kickstart{
 				Tenants: []admin.KickstartTenant{{
@@ -91,11 +96,8 @@ func TestAResourceServerOfAnotherProcessRefusesARevokedSigningKey(t *testing.T) 
 				t.Fatal(err)
 			}
 			signing.TenantID = "acme"
-			for range 2 {
-				if _, err := one.keys.Generate(t.Context(), domain.Service(), signing); err != nil {
-					t.Fatal(err)
-				}
-			}
+			generate()
+			generate()
 			_, api := replicaOn(t, environ)
 			v, err := verify.New(t.Context(), verify.Config{
 				Issuer: publicURL + "/t/acme", Audience: "shop", APIKey: oldKey,
