@@ -110,7 +110,8 @@ func TestAResourceServerOfAnotherProcessRefusesARevokedSigningKey(t *testing.T) 
 			until := func(what, token string, limit time.Duration, want error) {
 				t.Helper()
 				var got error
-				for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+				for end := time.Now().Add(limit); time.Now().Before(end); {
+					time.Sleep(10 * time.Millisecond) // the facts come from another process; a second is what is promised
 					if _, got = v.Verify(t.Context(), token); errors.Is(got, want) {
 						return
 					}
@@ -150,7 +151,7 @@ func TestAResourceServerOfAnotherProcessRefusesARevokedSigningKey(t *testing.T) 
 				t.Fatal(err)
 			}
 			for !later.State().Ready {
-				time.Sleep(10 * time.Millisecond)
+				time.Sleep(10 * time.Millisecond) // the view comes by a stream
 			}
 			if facts := later.State().Facts; facts != len(revoked) {
 				t.Errorf("the first view has %d facts, want the %d revoked keys", facts, len(revoked))
