@@ -66,6 +66,9 @@ type Config struct {
 	// that listen on different addresses would differ in their issuers.
 	PublicURL string
 
+	// RootTenant is the tenant whose keys are published at the root of the API; empty for none. It need not exist.
+	RootTenant string
+
 	// CORSOrigins are as browsers send them in Origin, so that they compare byte by byte.
 	CORSOrigins []string
 	// TrustedProxies are masked, and an IPv4 network is never in the form of IPv6.
@@ -82,6 +85,10 @@ type Config struct {
 	// PurgeAfter is how long an expired or revoked refresh token is kept; 5 minutes at least.
 	PurgeInterval time.Duration
 	PurgeAfter    time.Duration
+	// KeyRotation is how long a signing key signs before the next one does; 0 for until an operator rotates it.
+	// KeyCacheAge is the greatest age of the key sets that verifiers use.
+	KeyRotation time.Duration
+	KeyCacheAge time.Duration
 	// AuditRetention is how long events are kept.
 	AuditRetention time.Duration
 

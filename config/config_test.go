@@ -92,10 +92,13 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		Database: config.Database{Scheme: "sqlite", URL: domain.NewSecret("sqlite:refreshd-data/refreshd.db"),
 			Redacted: "sqlite:refreshd-data/refreshd.db", MaxConnections: 16, WriteCombining: true},
 		PublicURL:       "http://127.0.0.1:3000",
+		RootTenant:      "default",
 		RateLimits:      config.RateLimits{Address: 100, APIKey: 2000, RefreshToken: 5},
 		FeedStreams:     5000,
 		PurgeInterval:   time.Hour,
 		PurgeAfter:      24 * time.Hour,
+		KeyRotation:     2160 * time.Hour,
+		KeyCacheAge:     2 * time.Hour,
 		AuditRetention:  2160 * time.Hour,
 		LogFormat:       config.LogAuto,
 		LogLevel:        slog.LevelInfo,
@@ -121,6 +124,7 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		Tenant:            "acme",
 		KickstartFile:     "kickstart.yaml",
 		PublicURL:         "https://auth.example.com/tokens",
+		RootTenant:        "globex",
 		CORSOrigins:       []string{"https://app.example.com", "http://localhost:5173"},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"),
 			netip.MustParsePrefix("2001:db8::/32")},
@@ -128,6 +132,8 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		FeedStreams:     250,
 		PurgeInterval:   10 * time.Minute,
 		PurgeAfter:      48 * time.Hour,
+		KeyRotation:     48 * time.Hour,
+		KeyCacheAge:     time.Hour,
 		AuditRetention:  time.Hour,
 		Restored:        true,
 		LogFormat:       config.LogJSON,
@@ -159,6 +165,7 @@ api_key: `+apiKey+`
 tenant: acme
 kickstart_file: kickstart.yaml
 public_url: https://auth.example.com/tokens
+root_tenant: globex
 cors_origins:
   - https://app.example.com
   - http://localhost:5173
@@ -169,6 +176,8 @@ rate_limit_refresh_token: "1000000"
 feed_streams: 250
 purge_interval: 10m
 purge_after: 48h
+key_rotation: 48h
+key_cache_age: 1h
 audit_retention: 1h
 restored: true
 log_format: json
@@ -190,11 +199,13 @@ shutdown_timeout: 90s
 			database, "REFRESHD_DATABASE_MAX_CONNECTIONS=40", "REFRESHD_DATABASE_WRITE_COMBINING=false",
 			"REFRESHD_SERVER=https://auth.example.com", "REFRESHD_TENANT=acme",
 			"REFRESHD_KICKSTART_FILE=kickstart.yaml", "REFRESHD_PUBLIC_URL=https://auth.example.com/tokens",
+			"REFRESHD_ROOT_TENANT=globex",
 			"REFRESHD_CORS_ORIGINS=https://app.example.com, http://localhost:5173",
 			"REFRESHD_TRUSTED_PROXIES=10.0.0.0/8,::ffff:192.0.2.7,2001:db8::/32",
 			"REFRESHD_RATE_LIMIT_ADDRESS=7", "REFRESHD_RATE_LIMIT_API_KEY=0", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=1000000",
 			"REFRESHD_FEED_STREAMS=250",
 			"REFRESHD_PURGE_INTERVAL=600s", "REFRESHD_PURGE_AFTER=48h", "REFRESHD_AUDIT_RETENTION=60m",
+			"REFRESHD_KEY_ROTATION=48h", "REFRESHD_KEY_CACHE_AGE=60m",
 			"REFRESHD_RESTORED=true",
 			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_DELAY=5s",
 			"REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
@@ -204,11 +215,13 @@ shutdown_timeout: 90s
 			"--database-max-connections=40", "--database-write-combining=false",
 			"--server=https://auth.example.com", "--tenant=acme",
 			"--kickstart-file=kickstart.yaml", "--public-url=https://auth.example.com/tokens",
+			"--root-tenant=globex",
 			"--cors-origins=https://app.example.com,http://localhost:5173",
 			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",
 			"--rate-limit-address=7", "--rate-limit-api-key", "0", "--rate-limit-refresh-token=1000000",
 			"--feed-streams=250",
 			"--purge-interval=10m", "--purge-after=48h0m", "--audit-retention=1h", "--restored=true",
+			"--key-rotation=48h0m", "--key-cache-age=1h",
 			"--log-format=json", "--log-level=warn", "--shutdown-delay=5s", "--shutdown-timeout=90s",
 		}, environ: append([]string{database}, keys...)},
 	}
@@ -352,11 +365,12 @@ var someValues = map[string]string{
 	"REFRESHD_MASTER_KEY_PREVIOUS": previousKey, "REFRESHD_MASTER_KEY_PREVIOUS_FILE": "",
 	"REFRESHD_KICKSTART_FILE": "some.yaml",
 	"REFRESHD_SERVER":         "https://auth.example.com", "REFRESHD_API_KEY": apiKey, "REFRESHD_API_KEY_FILE": "",
-	"REFRESHD_TENANT":     "acme",
+	"REFRESHD_TENANT": "acme", "REFRESHD_ROOT_TENANT": "globex",
 	"REFRESHD_PUBLIC_URL": "https://auth.example.com", "REFRESHD_CORS_ORIGINS": "https://app.example.com",
 	"REFRESHD_TRUSTED_PROXIES": "10.0.0.0/8", "REFRESHD_RATE_LIMIT_ADDRESS": "7", "REFRESHD_RATE_LIMIT_API_KEY": "8",
 	"REFRESHD_RATE_LIMIT_REFRESH_TOKEN": "9", "REFRESHD_FEED_STREAMS": "10",
 	"REFRESHD_PURGE_INTERVAL": "10m", "REFRESHD_PURGE_AFTER": "48h", "REFRESHD_AUDIT_RETENTION": "1h",
+	"REFRESHD_KEY_ROTATION": "48h", "REFRESHD_KEY_CACHE_AGE": "1h",
 	"REFRESHD_RESTORED": "true", "REFRESHD_LOG_FORMAT": "json", "REFRESHD_LOG_LEVEL": "warn",
 	"REFRESHD_SHUTDOWN_DELAY": "5s", "REFRESHD_SHUTDOWN_TIMEOUT": "90s",
 }
@@ -399,9 +413,23 @@ func TestOneLineBreakAtTheEndOfAnyValueIsRemoved(t *testing.T) {
 	}
 }
 
+func TestTheRootTenantIsTheIDOfATenantOrEmpty(t *testing.T) {
+	for text, want := range map[string]string{"acme": "acme", "": ""} {
+		if got := load(t, nil, []string{"REFRESHD_ROOT_TENANT=" + text}).RootTenant; got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+	for _, text := range []string{"a b", "acme/", "../acme", strings.Repeat("x", 65)} {
+		if got := problems(t, nil, []string{"REFRESHD_ROOT_TENANT=" + text}); len(got) != 1 ||
+			!strings.Contains(got[0].Message, "is not the id of a tenant") {
+			t.Errorf("%q: problems %+v, want that it is not the id of a tenant", text, got)
+		}
+	}
+}
+
 // Compose passes a variable that is not set as an empty one.
 func TestAnEmptyValueIsCalledEmpty(t *testing.T) {
-	turnsOff := []string{"REFRESHD_ADMIN_LISTEN"}
+	turnsOff := []string{"REFRESHD_ADMIN_LISTEN", "REFRESHD_ROOT_TENANT"}
 	for _, k := range config.Keys() {
 		if k.Default == "" || slices.Contains(turnsOff, k.Env) {
 			load(t, nil, []string{k.Env + "="})
@@ -560,6 +588,8 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"RATE_LIMIT_REFRESH_TOKEN": {"", "-1", "1000001"},
 		"PURGE_INTERVAL":           {"", "1", "-1h", "999ms", "169h", "daily"},
 		"PURGE_AFTER":              {"", "24", "0s", "-24h", "4m59s", "8761h", "later"},
+		"KEY_ROTATION":             {"", "90", "1h", "-48h", "47h59m", "87601h", "never"},
+		"KEY_CACHE_AGE":            {"", "2", "0s", "-1h", "59s", "169h", "never"},
 		"AUDIT_RETENTION":          {"", "90", "0s", "-1h", "59m59s", "87601h", "never"},
 		"RESTORED":                 {"", "1", "yes", "TRUE"},
 		"LOG_FORMAT":               {"", "xml", "JSON"},

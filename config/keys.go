@@ -13,6 +13,10 @@ const envPrefix = "REFRESHD_"
 // highestRate is the highest limit of requests per second.
 const highestRate = 1_000_000
 
+// FirstTenant is the id of the tenant that a first start makes. As a default of the root tenant it keeps the key set at
+// the root of such a store what it is when further tenants are created.
+const FirstTenant = "default"
+
 // configFile is the setting that names the file of the others. It cannot stand in that file.
 const configFile = "config_file"
 
@@ -194,6 +198,18 @@ var settings = withFileForms([]setting{
 		show: func(c *draft) string { return c.PublicURL },
 	},
 	{
+		name: "root_tenant", takenBy: server, form: "ID", def: FirstTenant, emptyTurnsOff: true,
+		help: "the tenant whose keys /.well-known/jwks.json has, beside those that all tenants share; it need not exist " +
+			"yet; the default is the tenant that a first start makes; empty: none",
+		parse: func(c *draft, text string) error {
+			if text != "" && !domain.IsTenantID(text) {
+				return errors.New("is not the id of a tenant; leave it empty for none")
+			}
+			c.RootTenant = text
+			return nil
+		},
+	},
+	{
 		name: "cors_origins", takenBy: server, form: "LIST", list: true,
 		help: "origins of browser pages that may send requests to the API, exact, separated by commas",
 		parse: func(c *draft, text string) (err error) {
@@ -258,6 +274,23 @@ var settings = withFileForms([]setting{
 			"[expired], [revoked] or [reused], then as [invalid]",
 		parse: func(c *draft, text string) (err error) {
 			c.PurgeAfter, err = parsePurgeAfter(text)
+			return err
+		},
+	},
+	{
+		name: "key_rotation", takenBy: keepers, form: "DURATION", def: "2160h",
+		help: "how long a signing key signs before the next one does, 48h to 87600h; 0s: until `refreshd key rotate`",
+		parse: func(c *draft, text string) (err error) {
+			c.KeyRotation, err = parseKeyRotation(text)
+			return err
+		},
+	},
+	{
+		name: "key_cache_age", takenBy: keepers, form: "DURATION", def: "2h",
+		help: "how old the key sets are that verifiers of access tokens use, at most, 1m to 168h: a new key signs no " +
+			"earlier, and an old one is published as long",
+		parse: func(c *draft, text string) (err error) {
+			c.KeyCacheAge, err = parseKeyCacheAge(text)
 			return err
 		},
 	},

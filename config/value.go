@@ -198,6 +198,23 @@ func parsePurgeAfter(text string) (time.Duration, error) {
 	return d, nil
 }
 
+// parseKeyRotation takes 48 hours at least: a key is published a day before it signs.
+func parseKeyRotation(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d != 0 && (d < 48*time.Hour || d > 10*365*24*time.Hour) {
+		return 0, errors.New("is neither 0s nor a duration of 48h to 87600h, with its unit, e.g. 2160h")
+	}
+	return d, nil
+}
+
+func parseKeyCacheAge(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < time.Minute || d > 7*24*time.Hour {
+		return 0, errors.New("is not a duration of 1m to 168h, with its unit, e.g. 2h")
+	}
+	return d, nil
+}
+
 func parseAuditRetention(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < time.Hour || d > 10*365*24*time.Hour {

@@ -25,6 +25,9 @@ type APIKey struct {
 	// PreviousHash is the hash of the key that was replaced by the present one and is still valid, so that its users can
 	// change to the new one without an outage; empty if there is none.
 	PreviousHash string
+
+	// HashKey and PreviousHashKey are the numbers of the keys under which Hash and PreviousHash were made.
+	HashKey, PreviousHashKey uint32
 }
 
 // Permissions are methods by endpoint, such as "/jwt/refresh": ["GET", "DELETE"]. An empty map permits nothing.

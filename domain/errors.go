@@ -29,6 +29,8 @@ var (
 	// ErrBusy: the same step failed too often because of concurrent writers. Nothing was written; it is safe to send
 	// the request again.
 	ErrBusy = errors.New("too much contention")
+	// ErrUnsafe: the step would make valid tokens invalid. Nothing was written. The error is an *UnsafeStep.
+	ErrUnsafe = errors.New("unsafe")
 )
 
 // Reason says what is wrong with a field. With the field's name it makes the stable code `[reason]field` that programs
@@ -47,6 +49,7 @@ const (
 	Inactive  Reason = "inactive"  // names an object that is switched off
 	Forbidden Reason = "forbidden" // more than the caller may do itself
 	Stale     Reason = "stale"     // names a version that the object no longer has
+	Unsafe    Reason = "unsafe"    // would make valid tokens invalid: see UnsafeStep
 )
 
 // FieldError is one problem of one field of an input. Field is the name on the wire and in the kickstart file, with

@@ -32,7 +32,11 @@ const (
 	APIKeyDeleted EventKind = "apiKey.deleted"
 	APIKeyRefused EventKind = "apiKey.refused" // a known one, for a permission or a tenant
 
-	KeyAdded EventKind = "key.added"
+	KeyAdded     EventKind = "key.added"
+	KeyChanged   EventKind = "key.changed" // its start or its name
+	KeyRetired   EventKind = "key.retired"
+	KeyRevoked   EventKind = "key.revoked"
+	KeysResealed EventKind = "keys.resealed" // all are sealed with another master key, which is in force
 
 	TokenRevoked      EventKind = "token.revoked"   // one refresh token
 	ManyTokensRevoked EventKind = "tokens.revoked"  // all of a scope
@@ -48,8 +52,9 @@ const (
 // EventKinds lists all kinds of events.
 var EventKinds = []EventKind{
 	TenantCreated, TenantUpdated, TenantDeleted, ApplicationCreated, ApplicationUpdated, ApplicationDeleted,
-	APIKeyCreated, APIKeyUpdated, APIKeyDeleted, APIKeyRefused, KeyAdded, TokenRevoked, ManyTokensRevoked, TokenChanged,
-	TokenReplayed, TokenRecovered, TokenRestored, TokenLimited, PurgePass,
+	APIKeyCreated, APIKeyUpdated, APIKeyDeleted, APIKeyRefused, KeyAdded, KeyChanged, KeyRetired,
+	KeyRevoked, KeysResealed, TokenRevoked, ManyTokensRevoked, TokenChanged, TokenReplayed, TokenRecovered, TokenRestored,
+	TokenLimited, PurgePass,
 }
 
 // ActorKind is the kind of an actor.
@@ -92,7 +97,7 @@ type Event struct {
 	// to all it is the former tenant.
 	TenantID string
 	// ObjectID is the id of the tenant, the application, the API key or the refresh token. For a key it is its id or,
-	// if it has none, its kind and number. It is empty for a scope or for several refresh tokens.
+	// if it has none, its kind and number (`token-1`). It is empty for a scope or for several refresh tokens.
 	ObjectID string
 	// ApplicationID and UserID narrow the scope of a revocation, a limit or a change of a user's sessions.
 	ApplicationID, UserID string
@@ -230,29 +235,73 @@ func (t RefreshToken) changedContent(u RefreshToken) map[string]any {
 	return fields
 }
 
+// KeyEdit is a change of one key. Before is zero for a key that is added.
+type KeyEdit struct{ Before, After SealedKey }
+
 // KeysEvent returns the event of keys that are added.
 func KeysEvent(by Origin, now time.Time, random io.Reader, keys ...SealedKey) (Event, error) {
-	e, err := NewEvent(KeyAdded, by, now, random)
+	edits := make([]KeyEdit, len(keys))
+	for i, k := range keys {
+		edits[i].After = k
+	}
+	return KeyEvent(KeyAdded, edits, nil, by, now, random)
+}
+
+// KeyEvent returns the event of one write of these keys. Its Before and After hold the fields of each by [KeyName]:
+// Before what changed, After of an added key also what it is. forced, if not nil, is the reason for which the write
+// would have been refused. Then After holds it too.
+func KeyEvent(
+	kind EventKind, edits []KeyEdit, forced *UnsafeStep, by Origin, now time.Time, random io.Reader,
+) (Event, error) {
+	e, err := NewEvent(kind, by, now, random)
 	if err != nil {
 		return Event{}, err
 	}
-	fields := make(map[string]any, len(keys))
-	for _, k := range keys {
-		fields[k.name()] = map[string]any{"kind": k.Kind, "tenantId": k.TenantID, "algorithm": k.Algorithm}
+	before, after := make(map[string]any), make(map[string]any)
+	for _, edit := range edits {
+		name := edit.After.KeyName()
+		was, is := edit.Before.changedFields(edit.After), edit.After.changedFields(edit.Before)
+		if edit.Before.Kind != "" {
+			before[name] = was
+		}
+		if forced != nil {
+			is["forced"], is["unsafe"] = true, forced.Error()
+		}
+		after[name] = is
 	}
-	if len(keys) == 1 {
-		e.TenantID, e.ObjectID = keys[0].TenantID, keys[0].name()
+	if len(edits) == 1 {
+		e.TenantID, e.ObjectID = edits[0].After.TenantID, edits[0].After.KeyName()
 	}
-	e.After = EventObject(fields)
+	if len(before) > 0 {
+		e.Before = EventObject(before)
+	}
+	e.After = EventObject(after)
 	return e, nil
 }
 
-// name is the key's name in an event.
-func (k SealedKey) name() string {
-	if k.ID != "" {
-		return k.ID
+// changedFields returns the fields of k in which other differs, for an event. Of a key that other does not name, it has
+// kind, tenant and algorithm, and of the other fields those that are set.
+func (k SealedKey) changedFields(other SealedKey) map[string]any {
+	fields := make(map[string]any)
+	if other.Kind == "" && k.Kind != "" {
+		fields["kind"], fields["tenantId"], fields["algorithm"] = k.Kind, k.TenantID, k.Algorithm
 	}
-	return fmt.Sprintf("%s/%d", k.Kind, k.Number)
+	if k.Name != other.Name {
+		fields["name"] = k.Name
+	}
+	for name, at := range map[string][2]time.Time{
+		"knownInstant": {k.KnownAt, other.KnownAt}, "startsInstant": {k.StartsAt, other.StartsAt},
+		"retiredInstant": {k.RetiredAt, other.RetiredAt}, "revokedInstant": {k.RevokedAt, other.RevokedAt},
+	} {
+		switch {
+		case at[0].Equal(at[1]):
+		case at[0].IsZero():
+			fields[name] = nil
+		default:
+			fields[name] = at[0].UnixMilli()
+		}
+	}
+	return fields
 }
 
 // Refusal is the reason why a known API key was refused.

@@ -1,16 +1,16 @@
 package domain
 
 import (
-	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -33,11 +33,67 @@ type SealedKey struct {
 	Algorithm Algorithm // of a signing key
 	Number    uint32    // from 1
 	ID        string    // of a signing key: its `kid`, unique; other kinds have none
+	Name      string    // given by an operator, for people
 	CreatedAt time.Time
-	StartsAt  time.Time // when its use begins; zero for always
-	RetiredAt time.Time // after it nothing new is made with the key; zero if it is not retired
+	KnownAt   time.Time // since when verifiers have known an imported key; zero for CreatedAt
+	StartsAt  time.Time // when its use begins; zero for always, [Never] for a standby without a schedule
+	RetiredAt time.Time // when its use ended as planned; zero if it is not retired
+	RevokedAt time.Time // when it was ended in an emergency; zero if it is not revoked
 	Sealed    string    // nonce and ciphertext
+	SealedBy  string    // [MasterKey.ID] of the master key that sealed it; empty if that is not known
 	Revision  uint64    // of the write that stored it, set by the store
+}
+
+// Never is the start of a key that no schedule starts. It is after every other instant that is stored.
+var Never = time.Date(9999, time.December, 31, 0, 0, 0, 0, time.UTC)
+
+// KeyName is the key's name in events, in the command line and in the API: the `kid` of a signing key, kind and number
+// of any other, such as `token-1`.
+func (k SealedKey) KeyName() string {
+	if k.ID != "" {
+		return k.ID
+	}
+	return fmt.Sprintf("%s-%d", k.Kind, k.Number)
+}
+
+// ParseKeyName returns the kind and the number that a name such as `token-1` stands for. ok is false for any other
+// name, which can only be the `kid` of a signing key.
+func ParseKeyName(name string) (kind KeyKind, number uint32, ok bool) {
+	prefix, digits, _ := strings.Cut(name, "-")
+	n, err := strconv.ParseUint(digits, 10, 32)
+	if kind = KeyKind(prefix); err != nil || kind != KeyCheck && kind != KeyToken && kind != KeyAPI {
+		return "", 0, false
+	}
+	if k := (SealedKey{Kind: kind, Number: uint32(n)}); n == 0 || k.KeyName() != name {
+		return "", 0, false
+	}
+	return kind, uint32(n), true
+}
+
+// IsReservedKeyName reports whether id has the form of the name of a key that is not a signing key. No `kid` may have
+// it, whether or not there is such a key.
+func IsReservedKeyName(id string) bool {
+	prefix, digits, found := strings.Cut(id, "-")
+	kind := KeyKind(prefix)
+	return found && (kind == KeyCheck || kind == KeyToken || kind == KeyAPI) && digits != "" &&
+		!strings.ContainsFunc(digits, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+// Published reports whether the key is in use or waits for it: neither retired nor revoked. What these ended is final,
+// whatever the clock of a process shows.
+func (k SealedKey) Published() bool { return k.RetiredAt.IsZero() && k.RevokedAt.IsZero() }
+
+// Signing returns the signing key that k seals.
+func (k SealedKey) Signing(private Secret) SigningKey {
+	return SigningKey{
+		ID: k.ID, TenantID: k.TenantID, Algorithm: k.Algorithm, Name: k.Name, CreatedAt: k.CreatedAt, KnownAt: k.KnownAt,
+		StartsAt: k.StartsAt, RetiredAt: k.RetiredAt, RevokedAt: k.RevokedAt, Private: private,
+	}
+}
+
+// Token returns the token key that k seals.
+func (k SealedKey) Token(key Secret) TokenKey {
+	return TokenKey{Number: k.Number, StartsAt: k.StartsAt, RetiredAt: k.RetiredAt, RevokedAt: k.RevokedAt, Key: key}
 }
 
 // context is the additional data that binds a ciphertext to its row: moved to another row, it does not open. Each field
@@ -47,73 +103,10 @@ func (k SealedKey) context() []byte {
 		len(k.TenantID), k.TenantID, len(k.Algorithm), k.Algorithm, k.Number, len(k.ID), k.ID)
 }
 
-// SigningKey is an unsealed key that signs access tokens.
-type SigningKey struct {
-	ID        string // `kid`
-	TenantID  string // empty for a key that all tenants share
-	Algorithm Algorithm
-	Name      string
-	CreatedAt time.Time
-	KnownAt   time.Time // see [SealedKey], as the next three
-	StartsAt  time.Time
-	RetiredAt time.Time
-	RevokedAt time.Time
-	Private   Secret // PKCS #8, DER
+// Hash returns the hash key that k seals.
+func (k SealedKey) Hash(key Secret) HashKey {
+	return HashKey{Number: k.Number, RetiredAt: k.RetiredAt, RevokedAt: k.RevokedAt, Key: key}
 }
-
-// IsKeyID reports whether id has the form of a signing key's `kid`: 1 to 255 printable ASCII characters. The store need
-// not be asked for any other.
-func IsKeyID(id string) bool {
-	return id != "" && len(id) <= 255 && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
-}
-
-// SigningKeys are the signing keys of one tenant: its own, and those that all tenants share. The zero value holds none.
-type SigningKeys struct {
-	all         []SigningKey
-	byAlgorithm map[Algorithm][]SigningKey // each in the order of precedes
-}
-
-// NewSigningKeys returns a set of these keys, which belong to one tenant or are shared.
-func NewSigningKeys(keys ...SigningKey) SigningKeys {
-	ks := SigningKeys{all: slices.Clone(keys), byAlgorithm: make(map[Algorithm][]SigningKey)}
-	slices.SortFunc(ks.all, func(a, b SigningKey) int {
-		return cmp.Or(cmp.Compare(a.Algorithm, b.Algorithm), precedes(a, b))
-	})
-	for from, to := 0, 0; from < len(ks.all); from = to {
-		a := ks.all[from].Algorithm
-		for to = from; to < len(ks.all) && ks.all[to].Algorithm == a; to++ {
-		}
-		ks.byAlgorithm[a] = ks.all[from:to]
-	}
-	return ks
-}
-
-// precedes orders keys by which of two signs if both may: a tenant's own key before a shared one, then the key that
-// starts later, then the key with the smaller id.
-func precedes(a, b SigningKey) int {
-	if aShared, bShared := a.TenantID == "", b.TenantID == ""; aShared != bShared {
-		if aShared {
-			return 1
-		}
-		return -1
-	}
-	return cmp.Or(b.StartsAt.Compare(a.StartsAt), cmp.Compare(a.ID, b.ID))
-}
-
-// SigningAt returns the key of that algorithm that signs at that instant: the newest key that has started; of two that
-// start together the one with the smaller id. The tenant's own keys come before shared ones. The result depends on
-// nothing else, so replicas agree.
-func (ks SigningKeys) SigningAt(a Algorithm, at time.Time) (SigningKey, bool) {
-	for _, k := range ks.byAlgorithm[a] {
-		if !k.StartsAt.After(at) && (k.RetiredAt.IsZero() || at.Before(k.RetiredAt)) {
-			return k, true
-		}
-	}
-	return SigningKey{}, false
-}
-
-// All returns the keys whose public half the tenant publishes. The caller must not change the slice.
-func (ks SigningKeys) All() []SigningKey { return ks.all }
 
 // MasterKey seals the keys in the store. It has no other use.
 type MasterKey struct{ key Secret }
@@ -147,8 +140,18 @@ func NewMasterKey(random io.Reader) (key MasterKey, text Secret, err error) {
 	return MasterKey{NewSecret(string(b))}, NewSecret(base64.StdEncoding.EncodeToString(b)), nil
 }
 
+// ID names the master key: 16 hexadecimal digits, derived from it by HKDF-SHA-256 (RFC 5869). It reveals nothing about
+// the key, so it may be stored beside what the key sealed and be shown.
+func (m MasterKey) ID() (string, error) {
+	id, err := hkdf.Key(sha256.New, []byte(m.key.Reveal()), nil, "refreshd master key id 1", 8)
+	if err != nil {
+		return "", fmt.Errorf("derive the id of the master key: %w", err)
+	}
+	return hex.EncodeToString(id), nil
+}
+
 // Seal encrypts plain with AES-256-GCM under a key derived from the master key (HKDF-SHA-256, RFC 5869), with the name
-// of k as additional data, and returns k with Sealed set.
+// of k as additional data, and returns k with Sealed and SealedBy set.
 func (m MasterKey) Seal(k SealedKey, plain Secret, random io.Reader) (SealedKey, error) {
 	aead, err := m.aead()
 	if err != nil {
@@ -157,6 +160,9 @@ func (m MasterKey) Seal(k SealedKey, plain Secret, random io.Reader) (SealedKey,
 	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain.Reveal())+aead.Overhead())
 	if _, err := io.ReadFull(random, nonce); err != nil {
 		return SealedKey{}, fmt.Errorf("seal a %s key: %w", k.Kind, err)
+	}
+	if k.SealedBy, err = m.ID(); err != nil {
+		return SealedKey{}, err
 	}
 	k.Sealed = string(aead.Seal(nonce, nonce, []byte(plain.Reveal()), k.context()))
 	return k, nil
@@ -190,7 +196,7 @@ func (m MasterKey) aead() (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// OpenKey is a key with its content. Sealed and Revision are not set.
+// OpenKey is a key with its content. Sealed, SealedBy and Revision are not set.
 type OpenKey struct {
 	SealedKey
 	Plain Secret

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -13,57 +12,6 @@ import (
 
 	"github.com/refreshd/refreshd/domain"
 )
-
-func TestSigningAt(t *testing.T) {
-	at := func(s int) time.Time { return issued.Add(time.Duration(s) * time.Second) }
-	key := func(id, tenant string, starts, retired time.Time) domain.SigningKey {
-		return domain.SigningKey{ID: id, TenantID: tenant, Algorithm: domain.EdDSA, StartsAt: starts,
-			RetiredAt: retired}
-	}
-	never := time.Time{}
-	rsa := key("rsa", "acme", never, never)
-	rsa.Algorithm = domain.RS256
-	own1, own2 := key("own1", "acme", at(0), never), key("own2", "acme", at(100), never)
-	shared1, shared2 := key("shared1", "", at(50), never), key("shared2", "", at(200), never)
-	for _, tt := range []struct {
-		rule string
-		keys []domain.SigningKey
-		at   time.Time
-		want string
-	}{
-		{"no key", nil, at(0), ""},
-		{"of another algorithm", []domain.SigningKey{rsa}, at(0), ""},
-		{"not yet started", []domain.SigningKey{own2}, at(100).Add(-µs), ""},
-		{"at its start", []domain.SigningKey{own2}, at(100), "own2"},
-		{"from the beginning", []domain.SigningKey{key("x", "acme", never, never)}, at(-1_000_000), "x"},
-		{"the newest that has started", []domain.SigningKey{own1, own2, rsa}, at(99), "own1"},
-		{"the newest", []domain.SigningKey{own1, own2, rsa}, at(100), "own2"},
-		{"of two that start together the smaller id", []domain.SigningKey{
-			key("b", "acme", at(0), never), key("a", "acme", at(0), never), key("c", "acme", at(0), never),
-		}, at(0), "a"},
-		{"the tenant's own before a shared one that is newer", []domain.SigningKey{own1, shared2}, at(300), "own1"},
-		{"a shared one while the tenant's own has not started", []domain.SigningKey{own2, shared1}, at(99), "shared1"},
-		{"the newest of the shared ones", []domain.SigningKey{shared1, shared2}, at(200), "shared2"},
-		{"before it is retired", []domain.SigningKey{key("x", "acme", at(0), at(10))}, at(10).Add(-µs), "x"},
-		{"at its retirement", []domain.SigningKey{key("x", "acme", at(0), at(10))}, at(10), ""},
-		{"a shared one after the tenant's own is retired",
-			[]domain.SigningKey{key("x", "acme", at(0), at(10)), shared1}, at(60), "shared1"},
-		{"what was retired since signed then", []domain.SigningKey{key("x", "acme", at(50), at(80)), own1}, at(70),
-			"x"},
-	} {
-		t.Run(tt.rule, func(t *testing.T) {
-			for range len(tt.keys) + 1 { // whatever their order
-				got, ok := domain.NewSigningKeys(tt.keys...).SigningAt(domain.EdDSA, tt.at)
-				if got.ID != tt.want || ok != (tt.want != "") {
-					t.Errorf("got %q, %t, want %q", got.ID, ok, tt.want)
-				}
-				if len(tt.keys) > 0 {
-					tt.keys = append(slices.Clone(tt.keys[1:]), tt.keys[0])
-				}
-			}
-		})
-	}
-}
 
 var (
 	// holds both characters in which the alphabets differ
@@ -93,6 +41,9 @@ func TestSealAndOpen(t *testing.T) {
 	}
 	want := sealedName
 	want.Sealed = sealed.Sealed
+	if want.SealedBy, err = m.ID(); err != nil {
+		t.Fatal(err)
+	}
 	if sealed != want {
 		t.Errorf("got %+v, want all else as it was", sealed)
 	}
@@ -111,7 +62,8 @@ func TestASealedKeyIsBoundToItsName(t *testing.T) {
 	sealed, _ := m.Seal(sealedName, domain.NewSecret(confidential), strings.NewReader(nonce))
 	bound := map[string]bool{
 		"Kind": true, "TenantID": true, "Algorithm": true, "Number": true, "ID": true,
-		"CreatedAt": false, "StartsAt": false, "RetiredAt": false, "Revision": false,
+		"Name": false, "CreatedAt": false, "KnownAt": false, "StartsAt": false, "RetiredAt": false, "RevokedAt": false,
+		"SealedBy": false, "Revision": false,
 	}
 	for field := range reflect.TypeFor[domain.SealedKey]().Fields() {
 		if field.Name == "Sealed" {

@@ -88,6 +88,8 @@ const (
 	RevokedByReplay  RevocationReason = "replayed" // an old token string was used
 	RevokedByLimit   RevocationReason = "limit"    // maximumActiveTokens
 	RevokedByDelete  RevocationReason = "deleted"  // its application or tenant was deleted
+
+	RevokedWithKey RevocationReason = "keyRevoked" // the token key that made its current token string was revoked
 )
 
 // reservedClaims lists the names that a caller may not set, because the service sets or reserves them.

@@ -40,7 +40,10 @@ const (
 type TokenKey struct {
 	Number   uint32    // 1 to MaxTokenKeyNumber; part of every token string that the key mints
 	StartsAt time.Time // the key mints generations rotated at or after it; zero for the first key
-	Key      Secret    // 32 random bytes
+	// From RetiredAt or RevokedAt on, unless they are zero, token strings of the key are refused. A key is retired when
+	// no active refresh token needs it, and revoked in an emergency.
+	RetiredAt, RevokedAt time.Time
+	Key                  Secret // 32 random bytes
 }
 
 // Mint returns the token string of one generation. The same arguments always give the same bytes, so that a retry gets
@@ -114,12 +117,12 @@ func (ks TokenKeys) ByNumber(number uint32) (TokenKey, bool) {
 }
 
 // MintingAt returns the key that mints a generation rotated at that instant: the newest key that has started. Of two
-// that start together the higher number wins. The result depends on nothing else, so every replica mints the same bytes
-// at any later time.
+// that start together the higher number wins. A key that was revoked before its start never mints. The result depends
+// on nothing else, so every replica mints the same bytes at any later time.
 func (ks TokenKeys) MintingAt(rotatedAt time.Time) (TokenKey, bool) {
 	var best TokenKey
 	for _, k := range ks {
-		if k.StartsAt.After(rotatedAt) {
+		if k.StartsAt.After(rotatedAt) || !k.mints() {
 			continue
 		}
 		if best.Number == 0 || k.StartsAt.After(best.StartsAt) ||

@@ -29,9 +29,17 @@ type APIKeys interface {
 	APIKey(ctx context.Context, id domain.ID) (domain.APIKey, error)
 	// APIKeyByName returns ErrNotFound if the key does not exist.
 	APIKeyByName(ctx context.Context, name string) (domain.APIKey, error)
-	// APIKeyByHash returns the key that has that hash ([domain.HashAPIKey]) as its hash or its previous one; ErrNotFound
-	// if there is none. The empty text is the hash of none.
-	APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error)
+	// APIKeyByHash returns the key that has one of these hashes ([domain.HashAPIKey]), at least one, as its hash or its
+	// previous one: that of the first hash that some key has; ErrNotFound if there is none. The empty text is the hash of
+	// none.
+	APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error)
+	// RehashAPIKey replaces Hash, PreviousHash and the numbers of their keys by those of after, in one step, if the key
+	// of before.ID still has the two hashes of before; otherwise it returns ErrConflict. It returns ErrDuplicate if
+	// another key has one of the new hashes. Nothing is written then. The key keeps its version: it is the same key.
+	RehashAPIKey(ctx context.Context, before, after domain.APIKey) error
+	// APIKeysHashedWith returns the number of the keys of which one hash was made by the hash key of that number, and the
+	// first of them by name in byte order, at most limit (at least 1).
+	APIKeysHashedWith(ctx context.Context, number uint32, limit int) (first []domain.APIKey, total int, err error)
 	// APIKeys returns a page of the keys of that tenant, or for an empty id of all keys, whose id is above after, by
 	// id. limit is at least 1. See [MaxListBytes]. Its cost does not depend on the number of keys of other tenants.
 	APIKeys(

@@ -9,16 +9,17 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// withoutEvent lists the methods that write and store no event: logins and uses, which every request makes; the
-// janitor, whose pass has an event; the change of a key's seal, which changes nothing that the key does; and the
-// positions of facts, whose revocations have events.
-var withoutEvent = []string{"Insert", "Advance", "Use", "Purge", "Reseal", "Release", "Stamp", "Beat"}
+// withoutEvent lists the methods that write and store no event: logins and uses, which every request makes; the change
+// of a key's seal or of an API key's hash, which changes nothing that the key does; leases; and the positions of facts,
+// whose revocations have events.
+var withoutEvent = []string{"Insert", "Advance", "Use", "Reseal", "RehashAPIKey", "Lease", "Release", "Stamp", "Beat"}
 
 // readers lists the methods that write nothing.
 var readers = []string{
 	"Ready", "Close", "Snapshot", "Find", "List", "Count", "Tenant", "TenantByIssuer", "Tenants", "Application",
 	"Applications", "Policy", "APIKey", "APIKeyByName", "APIKeyByHash", "APIKeys", "KeyRevision", "KeysSince",
-	"KeysOfTenant", "KeyByID", "HasData", "Events", "Revoked", "LongestAccessTTL",
+	"KeysOfTenant", "KeyByID", "SigningKeys", "OldestRotation", "APIKeysHashedWith", "HasData", "Events", "Revoked",
+	"LongestAccessTTL",
 }
 
 // A write that an operator may ask about later must have an actor: a new method takes an event, or is listed here.

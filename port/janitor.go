@@ -39,8 +39,12 @@ type Janitor interface {
 	// whose access tokens may still be valid. The position decides instead of the instant of the revocation, which is by
 	// the clock of the process that revoked, and may be long before the moment at which readers saw the fact.
 	//
-	// It deletes no others. A step does not wait for a call on a refresh token: it skips those that such a call has
-	// locked, and ends within the time of a call. The next pass deletes what this one skipped.
+	// Before it deletes, a step revokes at s.Now those of these refresh tokens that are active at s.Before and were last
+	// rotated within one of s.Ended, for the reason [domain.RevokedWithKey]. s.Event names them, and is stored only if
+	// there are some; it is zero if s.Ended is empty. An earlier step with that event is an error.
+	//
+	// It deletes and revokes no others. A step does not wait for a call on a refresh token: it skips those that such a call has
+	// locked, and ends within the time of a call. The next pass deletes and revokes what this one skipped.
 	//
 	// After the last refresh token the pass deletes, in steps of at most s.Limit, the marks whose fact is out of use, if
 	// their KeepUntil is at or before s.Before, or if their tenant was deleted at or before it and has no refresh token
@@ -64,12 +68,22 @@ type PurgeStep struct {
 	EventsBefore domain.ID
 	MaxClockSkew time.Duration // [domain.MaxClockSkew], unless Now is not the time of a clock
 	Limit        int           // at least 1
+	Ended        []RotationRange
+	Event        domain.Event
 }
+
+// RotationRange are the refresh tokens whose current token string was made from From until before To, such as those of
+// a token key that was revoked.
+type RotationRange struct{ From, To time.Time }
+
+// Holds reports whether at is within the range.
+func (r RotationRange) Holds(at time.Time) bool { return !at.Before(r.From) && at.Before(r.To) }
 
 // Purged is the result of a step.
 type Purged struct {
 	LookedAt int  // refresh tokens that were read
 	Deleted  int  // refresh tokens that were deleted
+	Revoked  int  // refresh tokens that were revoked
 	Marks    int  // that were deleted
 	Tenants  int  // whose last trace was deleted
 	Events   int  // that were deleted

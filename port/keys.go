@@ -26,11 +26,10 @@ type Keys interface {
 	// KeyByID returns the key of that id, which is not empty; ErrNotFound if there is none.
 	KeyByID(ctx context.Context, id string) (domain.SealedKey, error)
 
-	// AddKeys stores these keys, at least one, in one step, all or none, each with the next revision; it ignores their
-	// Revision. The event is stored with them. It returns ErrDuplicate, with nothing written, if one of them has the
-	// kind, tenant, algorithm and number of a stored key, or its id if it is not empty.
+	// AddKeys is ChangeKeys of keys that are all added, at least one.
 	AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error
-	// Reseal replaces the ciphertext of the key that before names with sealed, in one step, if the stored one is
-	// before.Sealed. Otherwise it returns ErrConflict, with nothing written. The key takes the next revision.
-	Reseal(ctx context.Context, before domain.SealedKey, sealed string) error
+	// Reseal replaces the ciphertext of the key that before names with sealed, and its SealedBy with sealedBy, in one
+	// step, if the stored ciphertext is before.Sealed. Otherwise it returns ErrConflict, with nothing written. The key
+	// takes the next revision.
+	Reseal(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error
 }

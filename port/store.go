@@ -65,8 +65,8 @@ type Store interface {
 	Applications
 	APIKeys
 	Keys
+	KeyChanges
 	Events
-	Reach
 	Janitor
 	Jobs
 

@@ -97,12 +97,19 @@ func (a *Authenticate) apiKey(ctx context.Context, key domain.Secret, action dom
 	if !domain.IsAPIKey(key.Reveal()) {
 		return Caller{}, fmt.Errorf("no API key was sent: %w", domain.ErrUnauthorized)
 	}
-	k, err := a.APIKeys.APIKeyByHash(ctx, a.Keys.HashAPIKey(key))
+	hashes, err := a.Keys.HashesOfAPIKey(ctx, key)
+	if err != nil {
+		return Caller{}, Wrap("authenticate", err)
+	}
+	k, err := a.APIKeys.APIKeyByHash(ctx, hashes...)
 	if errors.Is(err, domain.ErrNotFound) {
 		return Caller{}, fmt.Errorf("the API key is unknown: %w", domain.ErrUnauthorized)
 	}
 	if err != nil {
 		return Caller{}, Wrap("authenticate", err)
+	}
+	if len(hashes) > 1 {
+		a.rehash(ctx, k, key)
 	}
 	now := a.Clock.Now()
 	if k.Permits(action, now) {
@@ -114,6 +121,14 @@ func (a *Authenticate) apiKey(ctx context.Context, key domain.Secret, action dom
 	method, endpoints := action.Permissions()
 	return Caller{Key: k}, fmt.Errorf("API key %q has no %s on %s: %w", k.Name, method,
 		strings.Join(endpoints, " or "), domain.ErrUnauthorized)
+}
+
+// rehash stores the API key under the newest key that hashes API keys, if it is stored under another one. If that
+// fails, the next request with the key does it.
+func (a *Authenticate) rehash(ctx context.Context, before domain.APIKey, key domain.Secret) {
+	if after, changed := a.Keys.Rehashed(before, key); changed {
+		_ = a.APIKeys.RehashAPIKey(ctx, before, after)
+	}
 }
 
 // owner returns the owner of an access token. It returns ErrUnauthorized unless the token verifies, has not expired,

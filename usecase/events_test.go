@@ -205,7 +205,7 @@ func TestAKeyThatIsAddedIsAnEvent(t *testing.T) {
 	at := stored(w.clock.now())
 	var want []domain.Event
 	for _, kind := range []domain.KeyKind{domain.KeyAPI, domain.KeyCheck, domain.KeyToken} {
-		name := string(kind) + "/1"
+		name := string(kind) + "-1"
 		want = append(want, domain.Event{
 			At: at, Origin: domain.Service(), Kind: domain.KeyAdded, ObjectID: name,
 			After: domain.Object(`{"` + name + `":{"algorithm":"","kind":"` + string(kind) + `","tenantId":""}}`),

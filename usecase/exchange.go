@@ -183,5 +183,11 @@ func (x *Exchange) answer(ctx context.Context, d domain.Decision, p domain.Polic
 	}
 	var err error
 	out.Grant, err = x.Minter.grant(ctx, d.After, p, d.AnsweredAt, c.Now, c.AccessTokenTTL)
+	if errors.Is(err, errTokenKeyEnded) { // the janitor's next pass revokes the session
+		return Exchanged{
+			Grant: Grant{RefreshToken: d.After, Policy: p}, Outcome: domain.RefusedRevoked, Presented: c.Generation,
+			Deletable: true,
+		}, nil
+	}
 	return out, err
 }

@@ -64,6 +64,9 @@ var ErrBlind = fmt.Errorf("%w: the revocations have not been read for %s", domai
 // sequence of its tenant's ticks, so there are no queues, and a slow subscriber delays no other. Ticks are merged when
 // they are some seconds old. A fact is dropped when it has been held as long as it matters.
 //
+// A fact of no tenant is that a shared key was revoked. Each tenant holds a copy of it, because its subscribers follow
+// one sequence of ticks. A tenant that comes later takes the copies from those that are held for no tenant.
+//
 // A subscriber with a cursor gets the ticks that have a fact without position, or one above the cursor - 2 min; so it
 // may get facts again, which is harmless, and never misses one. Each fact would have to be listed with its position to
 // send exactly those that are above, which costs more memory than the repetition costs traffic.
@@ -90,6 +93,7 @@ type Feed struct {
 	isRead         bool // false until the first reading has succeeded
 	isRewound      bool // the head went backwards, and what matters has not been read again since
 	head           domain.Position
+	headAt         time.Time // start of the reading that showed another head than the one before
 	readAt, readOK time.Time // start and end of the last successful reading
 	beaten         time.Time // the instant that the last beat was to store
 	isBeating      bool      // that beat has not ended
@@ -237,6 +241,10 @@ func (f *Feed) tenant(id string) *tenantFacts {
 		}
 		t = newTenantFacts(id)
 		f.tenants[id] = t
+		if shared, ok := f.tenants[allTenants]; ok {
+			t.include(shared)
+			f.facts += t.len()
+		}
 	}
 	return t
 }

@@ -936,3 +936,111 @@ func TestFeedReadsHowLongFactsMatterOncePerTenant(t *testing.T) {
 		}
 	})
 }
+
+// keyIDs returns the signing keys in a view.
+func keyIDs(v usecase.View) (ids []string) {
+	for _, k := range v.Ticks {
+		for _, f := range k.Facts() {
+			if f.KeyID != "" {
+				ids = append(ids, f.KeyID)
+			}
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// A revoked signing key reaches the streams of its tenant; a shared one those of every tenant, also of one that the
+// feed did not know when the key was revoked.
+func TestFeedGivesRevokedKeysToTheirTenants(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		acme, globex := follow(t, f, "acme", 0), follow(t, f, "globex", 0)
+		want := func(when string, s *usecase.Subscription, want ...string) {
+			t.Helper()
+			if got := keyIDs(next(t, s, time.Second)); !slices.Equal(got, want) {
+				t.Errorf("%s: keys %v, want %v", when, got, want)
+			}
+		}
+		want("before", acme)
+		want("before", globex)
+		f.store.revoke(domain.Fact{TenantID: "acme", KeyID: "acme-1"})
+		want("its key", acme, "acme-1")
+		want("another tenant's key", globex)
+		f.store.revoke(domain.Fact{KeyID: "shared-1"})
+		want("a shared key", acme, "shared-1")
+		want("a shared key", globex, "shared-1")
+		want("a stream that opens before it is stamped", follow(t, f, "acme", 0), "acme-1", "shared-1")
+		want("a tenant that comes before it is stamped", follow(t, f, "initech", 0), "shared-1")
+		time.Sleep(10 * time.Minute) // ticks are merged meanwhile
+		want("a stream that opens later", follow(t, f, "acme", 0), "acme-1", "shared-1")
+		want("a tenant that comes later", follow(t, f, "umbrella", 0), "shared-1")
+		f.store.mu.Lock()
+		head := f.store.head
+		f.store.mu.Unlock()
+		time.Sleep(10 * time.Minute)
+		f.store.revoke(domain.Fact{KeyID: "shared-2"})
+		time.Sleep(2 * time.Second)
+		v := next(t, follow(t, f, "hooli", head), time.Second)
+		if got := keyIDs(v); !slices.Contains(got, "shared-2") || !v.News {
+			t.Errorf("a tenant that comes with a cursor: keys %v, news %t, want shared-2 as news", got, v.News)
+		}
+		v = next(t, follow(t, f, "hooli", v.Cursor), 0)
+		if v.News {
+			t.Error("a stream with the last cursor is given news")
+		}
+		time.Sleep(time.Hour)
+		want("a stream that opens when no token of theirs is valid", follow(t, f, "acme", 0))
+		if facts := f.Stats().Facts; facts != 0 {
+			t.Errorf("%d facts are held, want none", facts)
+		}
+	})
+}
+
+// One reading may hold the revocation of a shared key and, after it, the first fact of a tenant.
+func TestFeedGivesASharedKeyToATenantOfTheSameReading(t *testing.T) {
+	for range 20 { // the order of the facts of a reading is any
+		feed(t, func(t *testing.T, f *feeding) {
+			other := follow(t, f, "other", 0)
+			next(t, other, 0)
+			f.store.mu.Lock()
+			for _, fact := range []domain.Fact{sessionFact("acme", 1), {KeyID: "shared-1"}, sessionFact("acme", 2)} {
+				f.store.facts[keyOf(fact)] = fact
+			}
+			f.store.mu.Unlock()
+			next(t, other, time.Second)
+			v := next(t, follow(t, f, "acme", 0), 0)
+			if got := keyIDs(v); !slices.Equal(got, []string{"shared-1"}) {
+				t.Fatalf("keys %v, want shared-1", got)
+			}
+		})
+	}
+}
+
+// A tenant whose access tokens live longer than the feed holds facts otherwise gets shared keys as early as it needs.
+func TestFeedGivesOldSharedKeysToATenantWithLongTokens(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		f.store.longest = 24 * time.Hour
+		follow(t, f, "other", 0)
+		f.store.revoke(domain.Fact{KeyID: "shared-1"})
+		time.Sleep(20 * time.Hour)
+		for _, tenant := range []string{"acme", "other"} {
+			if got := keyIDs(next(t, follow(t, f, tenant, 0), 0)); !slices.Equal(got, []string{"shared-1"}) {
+				t.Errorf("%s: keys %v, want shared-1", tenant, got)
+			}
+		}
+	})
+}
+
+// A check finds the last facts of a quiet store again after they were dropped. They had not been missed, and an alert
+// would be false.
+func TestFeedDoesNotReportTheFactsOfAQuietStoreAsMissed(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		follow(t, f, "acme", 0)
+		f.store.revoke(sessionFact("acme", 1))
+		f.store.revoke(domain.Fact{KeyID: "shared-1"})
+		time.Sleep(2 * time.Hour)
+		if s := f.Stats(); s.Repaired != 0 || s.Facts != 0 {
+			t.Errorf("%d facts are reported as missed and %d are held, want none", s.Repaired, s.Facts)
+		}
+	})
+}

@@ -44,6 +44,9 @@ type place struct {
 	stamped bool
 }
 
+// allTenants is the tenant of the facts of no tenant, which are facts of all.
+const allTenants = ""
+
 type factScope struct{ applicationID, userID, keyID string }
 
 type otherFact struct {
@@ -131,6 +134,25 @@ func (t *tenantFacts) take(f domain.Fact, now time.Time) (isNew bool) {
 	f.Position = 0
 	k.others = append(k.others, f)
 	return true
+}
+
+// include adds the facts of shared, those of no tenant, to a tenant that has none yet. They are dropped as early as
+// there.
+func (t *tenantFacts) include(shared *tenantFacts) {
+	ticks := shared.ticks
+	if shared.open != nil {
+		ticks = append(slices.Clip(ticks), shared.open)
+	}
+	for _, k := range ticks {
+		for _, f := range k.others {
+			f.TenantID = t.id
+			if k.unstamped == 0 {
+				f.Position = k.highest
+			}
+			t.take(f, k.seen)
+		}
+		t.publish()
+	}
 }
 
 // lacksPosition reports whether f is known, and without a position.

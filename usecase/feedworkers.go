@@ -222,7 +222,8 @@ func (f *Feed) plan(head domain.Position, isFirst bool) *reading {
 		r.head = head
 	}
 	r.from = min(r.head, domain.Position(r.began.UnixMicro()))
-	isCheck := !recent(r.began, f.checkedAt, feedCheckInterval)
+	// Of a head that has not moved for long, there is nothing left to check: what is found there was dropped.
+	isCheck := !recent(r.began, f.checkedAt, feedCheckInterval) && recent(r.began, f.headAt, feedWindow/2)
 	var window time.Duration
 	if isFirst || f.isRewound {
 		window = feedWindow
@@ -285,6 +286,9 @@ func (f *Feed) finish(r *reading, facts []domain.Fact, head domain.Position) {
 	for _, w := range r.widening {
 		w.tenant.covered = max(w.tenant.covered, w.window)
 	}
+	if head != f.head {
+		f.headAt = r.began
+	}
 	f.head, f.readAt, f.readOK, f.isRead, f.isRewound = head, r.began, f.Clock(), true, false
 	if r.beat.began.After(f.failedAt) {
 		f.failedAt = time.Time{}
@@ -302,33 +306,46 @@ func (f *Feed) finish(r *reading, facts []domain.Fact, head domain.Position) {
 // add adds facts. The caller holds mu.
 func (f *Feed) add(r *reading, facts []domain.Fact) {
 	for _, fact := range facts {
-		t := f.tenant(fact.TenantID)
-		if fact.Position != 0 && fact.Position <= r.from-position(t.window) {
-			continue
-		}
-		key := fact
-		key.Position = 0
-		if fact.Position != 0 && t.lacksPosition(fact) {
-			if r.settled == nil {
-				r.settled = make(map[domain.Fact]domain.Position)
-			}
-			r.settled[key] = fact.Position
-			continue
-		}
-		delete(r.settled, key)
-		hadOpen, known := t.open != nil, t.len()
-		if !t.take(fact, r.began) {
-			continue
-		}
-		f.facts += t.len() - known // a mark that was raised takes the place of another
-		if !hadOpen {
-			r.touched = append(r.touched, t)
-		}
-		if r.isCheck && 0 < fact.Position && fact.Position <= r.head {
+		isNew := f.addTo(f.tenant(fact.TenantID), r, fact)
+		if isNew && r.isCheck && 0 < fact.Position && fact.Position <= r.head {
 			r.repaired++
 			f.repaired++
 		}
+		if fact.TenantID != allTenants {
+			continue
+		}
+		for id, t := range f.tenants {
+			if fact.TenantID = id; id != allTenants {
+				f.addTo(t, r, fact)
+			}
+		}
 	}
+}
+
+// addTo adds a fact to those of t, and reports whether it was unknown.
+func (f *Feed) addTo(t *tenantFacts, r *reading, fact domain.Fact) (isNew bool) {
+	if fact.Position != 0 && fact.Position <= r.from-position(t.window) {
+		return false
+	}
+	key := fact
+	key.Position = 0
+	if fact.Position != 0 && t.lacksPosition(fact) {
+		if r.settled == nil {
+			r.settled = make(map[domain.Fact]domain.Position)
+		}
+		r.settled[key] = fact.Position
+		return false
+	}
+	delete(r.settled, key)
+	hadOpen, known := t.open != nil, t.len()
+	if !t.take(fact, r.began) {
+		return false
+	}
+	f.facts += t.len() - known // a mark that was raised takes the place of another
+	if !hadOpen {
+		r.touched = append(r.touched, t)
+	}
+	return true
 }
 
 // publish gives the facts that were added to the subscribers. The caller holds the mutex of the feed.

@@ -50,7 +50,7 @@ func (k *Keys) copied(ctx context.Context) (all []domain.OpenKey, err error) {
 			if err != nil {
 				return nil, errCorrupt(s, err)
 			}
-			s.Sealed, s.Revision = "", 0
+			s.Sealed, s.SealedBy, s.Revision = "", "", 0
 			all = append(all, domain.OpenKey{SealedKey: s, Plain: plain})
 		}
 		if len(page) < keyPage {
@@ -78,7 +78,8 @@ func (k *Keys) putCopied(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := k.Store.AddKeys(ctx, event, sealed...); err != nil && !errors.Is(err, domain.ErrDuplicate) {
+	err = k.Store.AddKeys(ctx, event, sealed...)
+	if err != nil && !errors.Is(err, domain.ErrDuplicate) && !errors.Is(err, domain.ErrConflict) {
 		return Wrap("put the keys of another store", err)
 	}
 	return nil

@@ -24,6 +24,9 @@ const (
 	keyMakeTimeout = 30 * time.Second // RSA
 	keyPage        = 500
 
+	// makeInterval is the least time between two attempts to make a key that no request waits for.
+	makeInterval = time.Minute
+
 	// maxLookUps bounds the concurrent look-ups of names that this process does not know. Any client can make up such
 	// names, and must not load the store with more look-ups than these.
 	maxLookUps = 4
@@ -44,7 +47,7 @@ type ring struct {
 	inForce *domain.MasterKey
 	// A key that no master key of this process opens has no secret. Its use fails with errUnopened.
 	token  domain.TokenKeys
-	api    domain.Secret
+	api    []hashKey // neither retired nor revoked, the newest first
 	shared []domain.SigningKey
 	// sharedRevision is the revision of the newest key in shared.
 	sharedRevision uint64
@@ -178,14 +181,12 @@ func (k *Keys) take(r *ring, changed []domain.SealedKey) {
 			if !known || key.Key.IsZero() {
 				key.Key = k.opened(s)
 			}
-			key.Number, key.StartsAt = s.Number, s.StartsAt
+			key.Number, key.StartsAt, key.RetiredAt, key.RevokedAt = s.Number, s.StartsAt, s.RetiredAt, s.RevokedAt
 			r.token = slices.DeleteFunc(slices.Clone(r.token),
 				func(t domain.TokenKey) bool { return t.Number == s.Number })
 			r.token = append(r.token, key)
 		case s.Kind == domain.KeyAPI:
-			if r.api.IsZero() {
-				r.api = k.opened(s)
-			}
+			r.api = k.withHashKey(r.api, s)
 		case s.Kind == domain.KeySigning && s.TenantID == "":
 			r.shared, r.sharedRevision = k.with(r.shared, s), max(r.sharedRevision, s.Revision)
 		case s.Kind == domain.KeySigning:
@@ -214,9 +215,7 @@ func (k *Keys) with(keys []domain.SigningKey, s domain.SealedKey) []domain.Signi
 
 // signingKey returns the key of s, and opens it unless that was done before.
 func (k *Keys) signingKey(s domain.SealedKey) domain.SigningKey {
-	key := domain.SigningKey{
-		ID: s.ID, TenantID: s.TenantID, Algorithm: s.Algorithm, StartsAt: s.StartsAt, RetiredAt: s.RetiredAt,
-	}
+	key := s.Signing(domain.Secret{})
 	if known, ok := k.held.byID.Load(s.ID); ok {
 		key.Private = known.(domain.SigningKey).Private
 	}
@@ -314,7 +313,7 @@ func (k *Keys) adopt(s domain.SealedKey) {
 func (k *Keys) find(ctx context.Context, id string) (domain.SigningKey, error) {
 	unknown := fmt.Errorf("%w: %w", domain.ErrUnknownKey, domain.ErrUnauthorized)
 	if key, ok := k.held.byID.Load(id); ok {
-		return key.(domain.SigningKey), openedOrNot(key.(domain.SigningKey))
+		return verifying(key.(domain.SigningKey))
 	}
 	revision := k.ring.Load().revision
 	if !domain.IsKeyID(id) || k.misses.has(id, revision) {
@@ -345,7 +344,17 @@ func (k *Keys) find(ctx context.Context, id string) (domain.SigningKey, error) {
 	if !ok {
 		return domain.SigningKey{}, unknown
 	}
-	return key.(domain.SigningKey), openedOrNot(key.(domain.SigningKey))
+	return verifying(key.(domain.SigningKey))
+}
+
+// verifying returns the key, or an error that makes it an unknown one: a key that is retired or revoked verifies
+// nothing, and neither does one that this process cannot open.
+func verifying(key domain.SigningKey) (domain.SigningKey, error) {
+	if !key.Published() {
+		return domain.SigningKey{}, fmt.Errorf("key %q is retired or revoked: %w: %w", key.ID, domain.ErrUnknownKey,
+			domain.ErrUnauthorized)
+	}
+	return key, openedOrNot(key)
 }
 
 // openedOrNot returns an error if the key could not be opened, which makes it an unknown key in this process.

@@ -408,9 +408,8 @@ func TestAKeyThatIsRetiredWhileItIsLookedUpStaysRetired(t *testing.T) {
 		store.key = key
 		must(t, w.keys.Reload(t.Context()))
 	}
-	if _, err := w.byToken(t, byNext.AccessToken); err != nil {
-		t.Fatal(err)
-	}
+	_, err = w.byToken(t, byNext.AccessToken)
+	wantErr(t, err, domain.ErrUnknownKey)
 	if store.key.ID == "" {
 		t.Fatal("the key was not looked up")
 	}
@@ -480,12 +479,12 @@ func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
 func TestKeySetsComeFromMemory(t *testing.T) {
 	w := newWorld(t)
 	published(t, w.replica, "acme")
-	_, err := w.publish.Shared(t.Context())
+	_, err := w.publish.Root(t.Context())
 	must(t, err)
 	w.probe.forget()
 	for range 100 {
 		published(t, w.replica, "acme")
-		if _, err := w.publish.Shared(t.Context()); err != nil {
+		if _, err := w.publish.Root(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

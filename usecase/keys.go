@@ -2,11 +2,11 @@ package usecase
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,20 +25,31 @@ var ErrKeysLost = errors.New("the store holds data but not its keys: it was rest
 // KeyStore is the part of a store that Keys needs.
 type KeyStore interface {
 	port.Keys
+	port.KeyChanges
 	HasData(ctx context.Context) (bool, error)
+	OldestRotation(ctx context.Context) (began, oldest time.Time, err error)
+	LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error)
+	APIKeysHashedWith(ctx context.Context, number uint32, limit int) (some []domain.APIKey, total int, err error)
 }
 
 // KeysConfig holds the parameters of [OpenKeys].
 type KeysConfig struct {
 	Store  KeyStore
 	Signer port.Signer
-	// Master opens and seals keys. Previous, if given, opens the keys that Master does not. OpenKeys seals these again
-	// with Master. This never happens later: two processes with Master and Previous exchanged would undo each other's
-	// work.
+	// Master and Previous, if given, open keys. The one that sealed the check value of the store is in force: it seals.
+	// So processes with either, both, or both exchanged run side by side. Only [Keys.Reseal] puts Master in force.
 	Master   domain.MasterKey
 	Previous *domain.MasterKey
 	Clock    Clock
 	Random   io.Reader
+	// Pause is as in [Purge]; if it is nil, a pause is as long as it says.
+	Pause func(ctx context.Context, d time.Duration) error
+	// Rotation is how long a signing key signs before the next one does; 0 for as long as nobody rotates it.
+	Rotation time.Duration
+	// CacheAge is how long a verifier may use a key set that it has read.
+	CacheAge time.Duration
+	// TokenKeyRevoked, if set, is called after a token key was revoked, for a pass of the janitor to end its sessions.
+	TokenKeyRevoked func()
 	// ReadOnly forbids writes to the store. If it has no keys yet, temporary ones are made.
 	ReadOnly bool
 	// Copied, if given, are put into a store that has no keys yet. OpenKeys returns ErrOtherKeys, having written nothing,
@@ -58,6 +69,8 @@ type KeysConfig struct {
 type Keys struct {
 	KeysConfig
 
+	masterID string // of Master
+
 	ring atomic.Pointer[ring]
 	held held
 
@@ -75,6 +88,9 @@ type Keys struct {
 	lookUps    lock    // of key ids
 	checks     lock    // of tenants whose key sets are requested
 	misses     misses
+	stats      statsCache
+
+	triedToMake sync.Map // algorithm and tenant id -> time.Time of the last attempt, for keys that no request waits for
 }
 
 // OpenKeys checks the master key against the store, makes the first keys of an empty store, and loads the keys of no
@@ -86,6 +102,10 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 		lookUps: newLock(maxLookUps), checks: newLock(maxLookUps),
 	}
 	k.held.loading = make(map[string]bool)
+	var err error
+	if k.masterID, err = c.Master.ID(); err != nil {
+		return nil, Wrap("open keys", err)
+	}
 	// HasData comes before the keys: a process that stored data had stored all of its keys before.
 	// In the other order, another process that starts for the first time could come between and make this one fail.
 	hasData, err := c.Store.HasData(ctx)
@@ -121,7 +141,7 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	case revision == 0 && len(stored) == 0:
 		// The check value is stored first: the process that stored it decides which master key this store belongs to.
 		check := domain.SealedKey{Kind: domain.KeyCheck, Number: 1}
-		if err := k.add(ctx, c.Master, check, domain.NewSecret(checkText)); err != nil {
+		if err := k.addFirst(ctx, check, domain.NewSecret(checkText)); err != nil {
 			return nil, err
 		}
 	}
@@ -141,12 +161,7 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := k.add(ctx, *k.ring.Load().inForce, domain.SealedKey{Kind: first, Number: 1}, secret); err != nil {
-			return nil, err
-		}
-	}
-	if c.Previous != nil && !c.ReadOnly {
-		if err := k.resealAll(ctx); err != nil {
+		if err := k.addFirst(ctx, domain.SealedKey{Kind: first, Number: 1}, secret); err != nil {
 			return nil, err
 		}
 	}
@@ -163,7 +178,7 @@ func (k *Keys) useTemporaryKeys() error {
 			}
 		}
 	}
-	k.ring.Store(&ring{readAt: k.Clock(), inForce: &k.Master, api: api})
+	k.ring.Store(&ring{readAt: k.Clock(), inForce: &k.Master, api: []hashKey{{number: 1, key: api}}})
 	return err
 }
 
@@ -239,268 +254,19 @@ func (k *Keys) sealedBy(s domain.SealedKey) *domain.MasterKey {
 	return by
 }
 
-func (k *Keys) randomKey() (domain.Secret, error) {
-	b := make([]byte, domain.KeySize)
-	if _, err := io.ReadFull(k.Random, b); err != nil {
-		return domain.Secret{}, fmt.Errorf("make a key: %w", err)
-	}
-	return domain.NewSecret(string(b)), nil
-}
-
-// add seals and stores a key. It succeeds too if another process stored the key first.
-func (k *Keys) add(ctx context.Context, master domain.MasterKey, s domain.SealedKey, plain domain.Secret) error {
+// addFirst seals and stores a key of a first start. It succeeds too if another process stored the key first.
+func (k *Keys) addFirst(ctx context.Context, s domain.SealedKey, plain domain.Secret) error {
 	s.CreatedAt = k.Clock.Now()
-	sealed, err := master.Seal(s, plain, k.Random)
+	event, err := domain.KeysEvent(domain.Service(), s.CreatedAt, k.Random, s)
 	if err != nil {
 		return err
 	}
-	event, err := domain.KeysEvent(domain.Service(), s.CreatedAt, k.Random, sealed)
-	if err != nil {
-		return err
-	}
-	if err := k.Store.AddKeys(ctx, event, sealed); err != nil && !errors.Is(err, domain.ErrDuplicate) {
+	_, err = k.write(ctx, event, []domain.OpenKey{{SealedKey: s, Plain: plain}}, nil)
+	if err != nil && !errors.Is(err, domain.ErrDuplicate) && !errors.Is(err, domain.ErrConflict) {
 		return Wrap(fmt.Sprintf("add a %s key", s.Kind), err)
 	}
 	return nil
 }
-
-// resealAll seals the keys that only the previous master key opens again, with the master key. The check value comes
-// last, so that a start with the new master key alone fails until all is done. After it come keys that a process
-// without the new master key added meanwhile.
-func (k *Keys) resealAll(ctx context.Context) error {
-	var check *domain.SealedKey
-	since := uint64(0)
-	for {
-		page, err := k.Store.KeysSince(ctx, since, keyPage)
-		if err != nil {
-			return Wrap("seal the keys again", err)
-		}
-		for _, s := range page {
-			since = s.Revision
-			plain, by, err := k.open(s)
-			switch {
-			case err != nil:
-				return errCorrupt(s, err)
-			case by == &k.Master:
-			case s.Kind == domain.KeyCheck:
-				check = &s
-			default:
-				if err := k.reseal(ctx, s, plain); err != nil {
-					return err
-				}
-			}
-		}
-		switch {
-		case len(page) == keyPage:
-		case check != nil:
-			if err := k.reseal(ctx, *check, domain.NewSecret(checkText)); err != nil {
-				return err
-			}
-			check = nil
-		default:
-			return nil
-		}
-	}
-}
-
-func (k *Keys) reseal(ctx context.Context, s domain.SealedKey, plain domain.Secret) error {
-	sealed, err := k.Master.Seal(s, plain, k.Random)
-	if err != nil {
-		return err
-	}
-	if err := k.Store.Reseal(ctx, s, sealed.Sealed); err != nil && !errors.Is(err, domain.ErrConflict) {
-		return Wrap("seal a key again", err)
-	}
-	return nil
-}
-
-// present parses a token string and reports whether it is genuine. A malformed or forged one is not, and costs no call
-// of the store, unless it names a key number that this process has never seen.
-func (k *Keys) present(ctx context.Context, s domain.Secret) (t domain.PresentedToken, genuine bool, err error) {
-	t, wellFormed := domain.ParseTokenString(s.Reveal())
-	if !wellFormed {
-		return t, false, nil
-	}
-	key, known := k.ring.Load().token.ByNumber(t.KeyNumber)
-	if !known {
-		if err := k.lookAgain(ctx); err != nil {
-			return t, false, err
-		}
-		if key, known = k.ring.Load().token.ByNumber(t.KeyNumber); !known {
-			return t, false, nil
-		}
-	}
-	if key.Key.IsZero() {
-		return t, false, fmt.Errorf("token key %d: %w: %w", key.Number, domain.ErrUnavailable, errUnopened)
-	}
-	return t, t.Genuine(key), nil
-}
-
-// mint returns the current token string of t.
-func (k *Keys) mint(t domain.RefreshToken) (domain.Secret, error) {
-	key, ok := k.ring.Load().token.MintingAt(t.RotatedAt)
-	if !ok {
-		return domain.Secret{}, fmt.Errorf("mint: no token key is valid at %s", t.RotatedAt)
-	}
-	if key.Key.IsZero() {
-		return domain.Secret{}, fmt.Errorf("mint with token key %d: %w: %w", key.Number, domain.ErrUnavailable,
-			errUnopened)
-	}
-	return key.Mint(t.ID, t.Generation), nil
-}
-
-// signing returns the key that signs for the tenant at that instant. The first key of a tenant and algorithm is made
-// when it is needed, and is valid from the beginning of time, so that every process uses it, whichever process made it.
-func (k *Keys) signing(
-	ctx context.Context, tenantID string, a domain.Algorithm, at time.Time,
-) (domain.SigningKey, error) {
-	if err := k.fresh(ctx); err != nil {
-		return domain.SigningKey{}, err
-	}
-	key, ok, err := k.made(ctx, tenantID, a, at)
-	if ok || err != nil {
-		return key, err
-	}
-	// All callers that wait for the key share one, because making an RSA key takes long.
-	err = k.makes.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
-		err := k.makeFirst(ctx, domain.Service(), at, SigningKeys{tenantID, a})
-		if errors.Is(err, domain.ErrDuplicate) { // another process was first
-			return k.Reload(ctx)
-		}
-		return err
-	})
-	if err != nil {
-		return domain.SigningKey{}, err
-	}
-	if key, ok, err = k.made(ctx, tenantID, a, at); err == nil && !ok {
-		err = fmt.Errorf("no %s key of tenant %s is valid at %s", a, tenantID, at)
-	}
-	return key, err
-}
-
-// made returns the key that signs for the tenant at that instant, if there is one.
-func (k *Keys) made(
-	ctx context.Context, tenantID string, a domain.Algorithm, at time.Time,
-) (key domain.SigningKey, ok bool, err error) {
-	keys, err := k.ofTenant(ctx, tenantID)
-	if err != nil {
-		return domain.SigningKey{}, false, err
-	}
-	if key, ok = keys.SigningAt(a, at); ok {
-		err = openedOrNot(key)
-	}
-	return key, ok, err
-}
-
-// ensureKey makes a key for the tenant to publish if it has none. Any client may request key sets. So the keys for any
-// number of tenants are made one after another, and signing does not wait for them.
-func (k *Keys) ensureKey(ctx context.Context, tenantID string, a domain.Algorithm, at time.Time) error {
-	if err := k.fresh(ctx); err != nil {
-		return err
-	}
-	if _, ok, err := k.made(ctx, tenantID, a, at); ok || err != nil {
-		return err
-	}
-	return k.publishing.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
-		if err := k.makingOne.acquire(ctx); err != nil {
-			return err
-		}
-		defer k.makingOne.release()
-		_, err := k.signing(ctx, tenantID, a, at)
-		return err
-	})
-}
-
-// newKey makes a private key.
-func (k *Keys) newKey(ctx context.Context, a domain.Algorithm) (domain.Secret, error) {
-	if err := k.making.acquire(ctx); err != nil {
-		return domain.Secret{}, err
-	}
-	defer k.making.release()
-	private, err := k.Signer.NewKey(a)
-	if err != nil {
-		return domain.Secret{}, Wrap("make a signing key", err)
-	}
-	return private, nil
-}
-
-// SigningKeys names the signing keys of a tenant for an algorithm.
-type SigningKeys struct {
-	TenantID  string
-	Algorithm domain.Algorithm
-}
-
-// Prepare makes the first signing keys of all these that have none, in one write unless another process makes one
-// concurrently.
-func (k *Keys) Prepare(ctx context.Context, by domain.Origin, wanted []SigningKeys) error {
-	now := k.Clock.Now()
-	err := k.makeFirst(ctx, by, now, wanted...)
-	if !errors.Is(err, domain.ErrDuplicate) {
-		return err
-	}
-	for _, w := range wanted {
-		if _, err := k.signing(ctx, w.TenantID, w.Algorithm, now); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// makeFirst makes the first signing keys of those that have none which signs at that instant. If another process has
-// made one of them meanwhile it returns ErrDuplicate, and makes none.
-func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wanted ...SigningKeys) error {
-	// The known keys may be old: another process may have made a key, or the master key may have changed.
-	if err := k.Reload(ctx); err != nil {
-		return err
-	}
-	var made []domain.SealedKey
-	for _, w := range wanted {
-		keys, err := k.ofTenant(ctx, w.TenantID)
-		if err != nil {
-			return err
-		}
-		if _, ok := keys.SigningAt(w.Algorithm, at); ok {
-			continue
-		}
-		master := k.ring.Load().inForce
-		if master == nil {
-			return fmt.Errorf("make a signing key: %w", domain.ErrWrongMasterKey)
-		}
-		private, err := k.newKey(ctx, w.Algorithm)
-		if err != nil {
-			return err
-		}
-		var id [16]byte
-		if _, err := io.ReadFull(k.Random, id[:]); err != nil {
-			return fmt.Errorf("make a signing key: %w", err)
-		}
-		sealed, err := master.Seal(domain.SealedKey{
-			Kind: domain.KeySigning, TenantID: w.TenantID, Algorithm: w.Algorithm, Number: 1,
-			ID: base64.RawURLEncoding.EncodeToString(id[:]), CreatedAt: k.Clock.Now(),
-		}, private, k.Random)
-		if err != nil {
-			return err
-		}
-		made = append(made, sealed)
-	}
-	if len(made) == 0 {
-		return nil
-	}
-	event, err := domain.KeysEvent(by, k.Clock.Now(), k.Random, made...)
-	if err != nil {
-		return err
-	}
-	if err := k.Store.AddKeys(ctx, event, made...); err != nil {
-		return Wrap("add signing keys", err)
-	}
-	for _, s := range made {
-		k.adopt(s)
-	}
-	return nil
-}
-
-// HashAPIKey returns the hash under which an API key is stored.
-func (k *Keys) HashAPIKey(key domain.Secret) string { return domain.HashAPIKey(k.ring.Load().api, key) }
 
 // verify verifies an access token and returns its claims; ErrUnauthorized if no published key signed it. ErrUnknownKey
 // accompanies the error if the key is unknown, or is one that this process cannot open.
@@ -515,9 +281,10 @@ func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, er
 	return t, nil
 }
 
-// jwks returns the JWK Set of a tenant's own keys and the shared ones; for an empty tenant of the shared ones only.
-// Verifiers cache it for minutes, so it must not lack a key that another process made a while ago. If that cannot be
-// looked up, the known keys are better than none.
+// jwks returns the JWK Set of the published keys of a tenant: its own and the shared ones; for an empty tenant of the
+// shared ones only, or ErrNotFound if there is none. Keys that do not sign yet are published, so that verifiers have
+// them before their start. Verifiers cache the set for minutes, so it must not lack a key that another process made a
+// while ago. If that cannot be looked up, the known keys are better than none.
 func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
 	var stale error
 	if !recent(k.Clock(), k.ring.Load().readAt, keyMaxAge+1) {
@@ -532,14 +299,16 @@ func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
 	if set := keys.set.Load(); set != nil {
 		return *set, nil
 	}
-	opened := slices.DeleteFunc(slices.Clone(keys.All()),
+	opened := slices.DeleteFunc(slices.Clone(keys.Published()),
 		func(key domain.SigningKey) bool { return key.Private.IsZero() })
 	switch {
 	case len(opened) > 0:
 	case stale != nil:
 		return nil, stale
-	case len(keys.All()) > 0:
+	case len(keys.Published()) > 0:
 		return nil, Wrap("publish", errUnopened)
+	case tenantID == "":
+		return nil, Wrap("publish the shared keys", domain.ErrNotFound)
 	}
 	set, err := k.Signer.JWKS(opened)
 	if err != nil {

@@ -22,10 +22,10 @@ func TestTheFirstStartMakesItsKeysAndTheNextOneNone(t *testing.T) {
 	w.open(t)
 	var got []domain.SealedKey
 	for _, k := range w.sealed(t) {
-		if k.Sealed == "" {
-			t.Errorf("the %s key is not sealed", k.Kind)
+		if k.Sealed == "" || k.SealedBy == "" {
+			t.Errorf("the %s key is not sealed, or by an unknown master key", k.Kind)
 		}
-		k.Sealed = ""
+		k.Sealed, k.SealedBy = "", ""
 		got = append(got, k)
 	}
 	now := stored(t0)
@@ -242,11 +242,15 @@ func TestAnotherMasterKeyChangesNoKey(t *testing.T) {
 	keys, err := usecase.OpenKeys(t.Context(), changed)
 	must(t, err)
 	during := w.replicaOf(keys)
+	if diff := cmp.Diff(before, w.sealed(t)); diff != "" {
+		t.Errorf("a start with both master keys changed the keys (-before +after):\n%s", diff)
+	}
+	must(t, keys.Reseal(t.Context(), byOperator, nil))
 	for i, k := range w.sealed(t) {
-		if k.Sealed == before[i].Sealed {
+		if k.Sealed == before[i].Sealed || k.SealedBy == before[i].SealedBy {
 			t.Errorf("the %s key is sealed as before", k.Kind)
 		}
-		k.Sealed = before[i].Sealed
+		k.Sealed, k.SealedBy = before[i].Sealed, before[i].SealedBy
 		if diff := cmp.Diff(before[i], k); diff != "" {
 			t.Errorf("the %s key (-before +after):\n%s", k.Kind, diff)
 		}
@@ -280,12 +284,12 @@ type resealing struct {
 	by   func()
 }
 
-func (r *resealing) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
+func (r *resealing) Reseal(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error {
 	r.once.Do(r.by)
-	return r.KeyStore.Reseal(ctx, before, sealed)
+	return r.KeyStore.Reseal(ctx, before, sealed, sealedBy)
 }
 
-// Replicas get the new master key at the same time: a replica succeeds if another one was faster.
+// Two operators may run `refreshd key reseal`: one succeeds if the other was faster.
 func TestTwoProcessesMaySealTheKeysAgainConcurrently(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")
@@ -295,11 +299,13 @@ func TestTwoProcessesMaySealTheKeysAgainConcurrently(t *testing.T) {
 	c.Previous = &old
 	slower := c
 	slower.Store = &resealing{KeyStore: w.store, by: func() {
-		_, err := usecase.OpenKeys(t.Context(), c)
+		faster, err := usecase.OpenKeys(t.Context(), c)
 		must(t, err)
+		must(t, faster.Reseal(t.Context(), byOperator, nil))
 	}}
 	keys, err := usecase.OpenKeys(t.Context(), slower)
 	must(t, err)
+	must(t, keys.Reseal(t.Context(), byOperator, nil))
 	second := w.replicaOf(keys).rotated(t, first.TokenString)
 	sameGrant(t, w.open(t).exchanged(t, first.TokenString).Grant, second.Grant)
 }
@@ -449,8 +455,9 @@ func TestKnownKeysArePublishedWhileNewOnesCannotBeLookedUp(t *testing.T) {
 	w.master = newMasterKey(t, w.random)
 	c := w.keysConfig()
 	c.Previous = &old
-	_, err = usecase.OpenKeys(t.Context(), c)
+	changed, err := usecase.OpenKeys(t.Context(), c)
 	must(t, err)
+	must(t, changed.Reseal(t.Context(), byOperator, nil))
 
 	w.clock.advance(time.Minute)
 	got, err := running.publish.Tenant(t.Context(), "acme")

@@ -17,19 +17,15 @@ type Publish struct {
 	Tenants port.Tenants
 	Keys    *Keys
 	Clock   Clock
+	// RootTenant is the tenant whose keys Root returns; empty for none. It need not exist.
+	RootTenant string
 
-	known sync.Map // tenant id -> time.Time of the last look-up, for tenants that existed then
-	only  atomic.Pointer[onlyTenant]
+	known  sync.Map                  // tenant id -> time.Time of the last look-up, for tenants that existed then
+	noRoot atomic.Pointer[time.Time] // when the root tenant was looked up, and did not exist
 }
 
 // tenantCheckInterval is how often a tenant's existence is looked up. Verifiers cache its keys for longer.
 const tenantCheckInterval = time.Minute
-
-// onlyTenant is the result of a look-up: the tenant, if there was exactly one.
-type onlyTenant struct {
-	at time.Time
-	id string
-}
 
 // Tenant returns the JWK Set of a tenant; ErrNotFound if the tenant does not exist. A tenant that has not signed yet
 // gets its key here, so that no verifier caches an empty set while the first access token is on its way. An unknown
@@ -46,7 +42,7 @@ func (p *Publish) Tenant(ctx context.Context, tenantID string) ([]byte, error) {
 	if known && !p.known.CompareAndSwap(tenantID, checked, now) { // another request looks it up
 		return p.Keys.jwks(ctx, tenantID)
 	}
-	err := p.check(ctx, tenantID)
+	err := p.check(ctx, tenantID, known)
 	switch {
 	case err == nil:
 		p.known.Store(tenantID, now)
@@ -59,10 +55,15 @@ func (p *Publish) Tenant(ctx context.Context, tenantID string) ([]byte, error) {
 	return p.Keys.jwks(ctx, tenantID)
 }
 
-// check looks up the tenant and makes its key if it has none.
-func (p *Publish) check(ctx context.Context, tenantID string) error {
+// check looks up the tenant and makes its key if it has none. If the tenant was unknown, another request may have done
+// that in the meantime.
+func (p *Publish) check(ctx context.Context, tenantID string, known bool) error {
 	if err := p.Keys.checks.acquire(ctx); err != nil {
 		return err
+	}
+	if _, found := p.known.Load(tenantID); found && !known {
+		p.Keys.checks.release()
+		return nil
 	}
 	t, err := p.Tenants.Tenant(ctx, tenantID)
 	p.Keys.checks.release()
@@ -76,49 +77,27 @@ func (p *Publish) check(ctx context.Context, tenantID string) error {
 	return p.Keys.ensureKey(ctx, tenantID, policy.Algorithm, p.Clock.Now())
 }
 
-// Shared returns the JWK Set of the keys that all tenants share and, while there is a single tenant, of that tenant's
-// own keys. A second tenant is noticed within a second.
-func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
-	now, only := p.Clock(), p.only.Load()
-	// One request a second looks, and the others use the previous result.
-	if only == nil || !recent(now, only.at, KeyReadInterval) && p.only.CompareAndSwap(only, &onlyTenant{now, only.id}) {
-		if err := p.Keys.checks.acquire(ctx); err != nil {
-			return nil, err
-		}
-		t, one, err := OnlyTenant(ctx, p.Tenants)
-		p.Keys.checks.release()
-		switch {
-		case err != nil && only == nil:
-			return nil, Wrap("publish", err)
-		case err == nil:
-			only = &onlyTenant{at: now}
-			if one {
-				only.id = t.ID
-			}
-			p.only.Store(only)
-		}
+// Root returns the JWK Set of the keys that all tenants share and, if the root tenant exists, of its own keys. It
+// returns ErrNotFound while there is neither: a verifier would cache an empty set. The other tenants of the store
+// change nothing. A root tenant that is created is noticed within a second.
+func (p *Publish) Root(ctx context.Context) ([]byte, error) {
+	if p.RootTenant == "" {
+		return p.Keys.jwks(ctx, "")
 	}
-	if only.id != "" {
-		return p.Tenant(ctx, only.id)
+	now, missed := p.Clock(), p.noRoot.Load()
+	// One request a second looks again, and the others use the previous result.
+	if missed != nil && (recent(now, *missed, KeyReadInterval) || !p.noRoot.CompareAndSwap(missed, &now)) {
+		return p.Keys.jwks(ctx, "")
 	}
-	return p.Keys.jwks(ctx, "")
-}
-
-// OnlyTenant returns the tenant of a store that has exactly one. ok is false if it has none, or several.
-func OnlyTenant(ctx context.Context, tenants port.Tenants) (only domain.Tenant, ok bool, err error) {
-	for after := ""; ; {
-		page, next, err := tenants.Tenants(ctx, after, 2)
-		if err != nil || len(page) > 1 || len(page) == 1 && ok {
-			return domain.Tenant{}, false, err
-		}
-		if len(page) == 1 {
-			only, ok = page[0], true
-		}
-		if next == "" {
-			return only, ok, nil
-		}
-		after = next
+	set, err := p.Tenant(ctx, p.RootTenant)
+	switch {
+	case errors.Is(err, domain.ErrNotFound):
+		p.noRoot.Store(&now)
+		return p.Keys.jwks(ctx, "")
+	case err == nil && missed != nil:
+		p.noRoot.Store(nil)
 	}
+	return set, err
 }
 
 // recent reports whether at is not after now and less than interval ago.

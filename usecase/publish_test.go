@@ -1,17 +1,17 @@
 package usecase_test
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/domain"
-	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
@@ -82,65 +82,93 @@ func TestATenantPublishesItsOwnKeysOnly(t *testing.T) {
 	}
 }
 
-func TestTheSharedSetHoldsASingleTenantsKeys(t *testing.T) {
+// The set of the root is what verifiers of one tenant have configured: if it changed with the second tenant, they would
+// refuse all of the first one's access tokens.
+func TestTheRootSetIsThatOfItsTenantWhateverOthersThereAre(t *testing.T) {
 	w := emptyWorld(t)
 	w.replica = w.open(t)
-	shared := func() []publicKey {
+	root := func() []publicKey {
 		t.Helper()
-		set, err := w.publish.Shared(t.Context())
+		set, err := w.publish.Root(t.Context())
 		must(t, err)
 		return publicKeys(t, set)
 	}
-	if n := len(shared()); n != 0 {
-		t.Errorf("%d keys without a tenant", n)
+	unfound := func(when string) {
+		t.Helper()
+		if _, err := w.publish.Root(t.Context()); !errors.Is(err, domain.ErrNotFound) {
+			t.Errorf("%s: error = %v, want ErrNotFound: a verifier would cache an empty set", when, err)
+		}
 	}
+	unfound("an empty store")
+	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "globex"}))
+	w.clock.advance(time.Second)
+	unfound("another tenant alone")
 	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "acme"}))
 	w.application(t, "acme", "shop", domain.Settings{})
 	w.clock.advance(time.Second)
-	keys := shared()
+	keys := root()
 	if diff := cmp.Diff([]publicKey{{kidOf(t, w.issued(t, "shop").AccessToken), "ES256"}}, keys); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
-	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "globex"}))
-	w.clock.advance(time.Second)
-	if n := len(shared()); n != 0 {
-		t.Errorf("%d keys with two tenants", n)
+	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "initech"}))
+	w.clock.advance(time.Hour)
+	if diff := cmp.Diff(keys, root()); diff != "" {
+		t.Errorf("keys after another tenant came (-want +got):\n%s", diff)
 	}
+	must(t, storagetest.DeleteTenant(t.Context(), w.store, "acme", stored(w.clock.now())))
+	w.clock.advance(time.Minute)
+	unfound("the tenant was deleted")
 }
 
-// A page may be empty although there is another one, so only the end of the list shows that a tenant is the only one.
-func TestOnlyTenantReadsToTheEnd(t *testing.T) {
-	acme, globex := domain.Tenant{ID: "acme"}, domain.Tenant{ID: "globex"}
-	for _, tt := range []struct {
-		name  string
-		pages [][]domain.Tenant
-		want  bool
-	}{
-		{"none", [][]domain.Tenant{nil}, false},
-		{"one", [][]domain.Tenant{{acme}}, true},
-		{"one, and an empty page", [][]domain.Tenant{{acme}, nil}, true},
-		{"one, behind an empty page", [][]domain.Tenant{nil, {acme}}, true},
-		{"two", [][]domain.Tenant{{acme, globex}}, false},
-		{"two, a page each", [][]domain.Tenant{{acme}, nil, {globex}}, false},
-	} {
-		got, ok, err := usecase.OnlyTenant(t.Context(), pagesOf{pages: tt.pages})
+// Without a root tenant, and while it does not exist, the set of the root has the shared keys.
+func TestTheRootSetHasTheSharedKeysWithoutATenant(t *testing.T) {
+	w := newWorld(t)
+	w.signingKey(t, domain.SealedKey{Algorithm: domain.ES256, Number: 1, ID: "shared"})
+	for _, tenant := range []string{"", "nobody"} {
+		p := &usecase.Publish{Tenants: w.probe, Keys: w.keys, Clock: w.clock.now, RootTenant: tenant}
+		w.clock.advance(time.Second)
+		must(t, w.keys.Reload(t.Context()))
+		set, err := p.Root(t.Context())
 		must(t, err)
-		if ok != tt.want || ok != (got.ID == "acme") {
-			t.Errorf("%s: got %q, %t, want %t", tt.name, got.ID, ok, tt.want)
+		if diff := cmp.Diff([]publicKey{{"shared", "ES256"}}, publicKeys(t, set)); diff != "" {
+			t.Errorf("root tenant %q: keys (-want +got):\n%s", tenant, diff)
 		}
 	}
 }
 
-// pagesOf returns these pages of tenants. The parameter after of a page is its number.
-type pagesOf struct {
-	port.Store
-	pages [][]domain.Tenant
-}
-
-func (p pagesOf) Tenants(_ context.Context, after string, _ int) (page []domain.Tenant, next string, err error) {
-	n := len(after)
-	if n < len(p.pages)-1 {
-		next = after + "x"
+// Any number of requests for key sets, of known and of unknown names, loads no store: concurrent ones share a look-up.
+func TestNoNumberOfRequestsForKeySetsLoadsTheStore(t *testing.T) {
+	w := newWorld(t)
+	ask := func(p *usecase.Publish, requests int) {
+		var clients sync.WaitGroup
+		for range 8 {
+			clients.Go(func() {
+				for range requests {
+					_, _ = p.Tenant(t.Context(), "acme")
+					_, _ = p.Tenant(t.Context(), "globex")
+					_, _ = p.Root(t.Context())
+				}
+			})
+		}
+		clients.Wait()
 	}
-	return p.pages[n], next, nil
+	for _, root := range []string{"acme", "nobody", ""} {
+		p := &usecase.Publish{Tenants: w.probe, Keys: w.keys, Clock: w.clock.now, RootTenant: root}
+		ask(p, 1)
+		must(t, w.keys.Reload(t.Context())) // the first key set of a tenant makes its key
+		ask(p, 1)
+		w.probe.forget()
+		ask(p, 1000)
+		if calls := w.probe.asked(); len(calls) > 0 {
+			t.Errorf("root %q: 24 000 requests made the calls %v of ports, want none", root, calls)
+		}
+		w.clock.advance(time.Minute)
+		must(t, w.keys.Reload(t.Context()))
+		w.probe.forget()
+		ask(p, 1000)
+		if calls := w.probe.asked(); len(calls) > 3 || w.probe.count("Tenant") != len(calls) {
+			t.Errorf("root %q: 24 000 requests a minute later made the calls %v, want one look-up of each tenant", root,
+				calls)
+		}
+	}
 }

@@ -48,6 +48,11 @@ type Purge struct {
 	// KeepEvents is how long events are kept; 0 keeps them forever.
 	KeepEvents time.Duration
 	Random     io.Reader
+	// Keys holds the token keys: a pass ends the sessions whose current token strings a revoked one minted. nil for a
+	// store that has none.
+	Keys port.Keys
+	// Asked, if it is not nil, receives when a pass should begin no matter when the last one ended.
+	Asked <-chan struct{}
 }
 
 // ErrPassUnrecorded reports that the event of a pass could not be stored.
@@ -64,16 +69,41 @@ func (p *Purge) Pass(ctx context.Context, progress func(port.Purged)) (port.Purg
 // to failed every pass that ended with an error, and continues. It is not an error that another process purges, or that
 // ctx is done, but deletions without an event are one in any case.
 func (p *Purge) Run(ctx context.Context, interval time.Duration, progress func(port.Purged), failed func(error)) {
+	asked := false
 	for ctx.Err() == nil {
-		_, err := p.pass(ctx, p.Clock.Now().Add(-interval), progress)
+		endedBefore := p.Clock.Now().Add(-interval)
+		if asked {
+			endedBefore = time.Time{}
+		}
+		_, err := p.pass(ctx, endedBefore, progress)
+		asked = asked && err != nil // another process's pass may be beyond what this one was asked for
 		routine := errors.Is(err, domain.ErrConflict) || ctx.Err() != nil
 		if err != nil && !routine || errors.Is(err, ErrPassUnrecorded) {
 			failed(err)
 		}
-		if p.Pause(ctx, interval/purgeLooks) != nil {
+		if asked = p.wait(ctx, interval/purgeLooks) || asked; ctx.Err() != nil {
 			return
 		}
 	}
+}
+
+// wait returns after d, when ctx is done, or when a pass is asked for, which it reports.
+func (p *Purge) wait(ctx context.Context, d time.Duration) (asked bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-p.Asked:
+			asked = true
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	_ = p.Pause(ctx, d)
+	cancel()
+	<-ended
+	return asked
 }
 
 func (p *Purge) pass(
@@ -98,7 +128,7 @@ func (p *Purge) pass(
 		}
 		sum.LookedAt, sum.Deleted = sum.LookedAt+done.LookedAt, sum.Deleted+done.Deleted
 		sum.Marks, sum.Tenants, sum.Done = sum.Marks+done.Marks, sum.Tenants+done.Tenants, done.Done
-		sum.Events += done.Events
+		sum.Revoked, sum.Events = sum.Revoked+done.Revoked, sum.Events+done.Events
 		if done.Done {
 			return sum, nil
 		}
@@ -120,7 +150,33 @@ func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, e
 	if p.KeepEvents > 0 {
 		step.EventsBefore = domain.FirstID(now.Add(-p.KeepEvents))
 	}
+	if p.Keys != nil {
+		stored, err := p.Keys.KeysOfTenant(ctx, "")
+		if err != nil {
+			return port.Purged{}, err
+		}
+		if step.Ended = endedRotations(stored); len(step.Ended) > 0 {
+			if step.Event, err = domain.NewEvent(domain.ManyTokensRevoked, domain.Service(), now, p.Random); err != nil {
+				return port.Purged{}, err
+			}
+			step.Event.After = domain.EventObject(map[string]any{"revokedReason": domain.RevokedWithKey})
+		}
+	}
 	return p.Janitor.Purge(ctx, step)
+}
+
+// endedRotations returns the ranges of rotation instants whose token strings were minted by a revoked token key.
+func endedRotations(stored []domain.SealedKey) (ranges []port.RotationRange) {
+	var keys domain.TokenKeys
+	for _, s := range stored {
+		if s.Kind == domain.KeyToken {
+			keys = append(keys, s.Token(domain.Secret{}))
+		}
+	}
+	for _, r := range keys.Ended() {
+		ranges = append(ranges, port.RotationRange(r))
+	}
+	return ranges
 }
 
 // release returns the lease after a pass that was interrupted, so that another process can continue it before the lease

@@ -136,6 +136,8 @@ func TestThePauseIsFourTimesAsLongAsTheStep(t *testing.T) {
 // killed is a process that has no time to release its lease.
 type killed struct{}
 
+func (killed) Lease(context.Context, port.JobLease) error { return errors.New("killed") }
+
 func (killed) Release(context.Context, string, string) error { return errors.New("killed") }
 
 // A clean stop releases the lease, so that another process can continue immediately.

@@ -97,7 +97,14 @@ func newMasterKey(t *testing.T, random *counting) domain.MasterKey {
 }
 
 func (w *world) keysConfig() usecase.KeysConfig {
-	return usecase.KeysConfig{Store: w.probe, Signer: w.probe, Master: w.master, Clock: w.clock.now, Random: w.random}
+	return usecase.KeysConfig{
+		Store: w.probe, Signer: w.probe, Master: w.master, Clock: w.clock.now, Random: w.random, CacheAge: 2 * time.Hour,
+		Rotation: 90 * 24 * time.Hour,
+		Pause: func(_ context.Context, d time.Duration) error {
+			w.clock.advance(d)
+			return nil
+		},
+	}
 }
 
 // open starts a process.
@@ -125,7 +132,7 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 		revoke: &usecase.Revoke{Revocations: w.probe, Applications: w.probe, Keys: keys, Clock: clock},
 		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Tenants: w.probe, Keys: keys,
 			Clock: clock},
-		publish: &usecase.Publish{Tenants: w.probe, Keys: keys, Clock: clock},
+		publish: &usecase.Publish{Tenants: w.probe, Keys: keys, Clock: clock, RootTenant: "acme"},
 		apply: &admin.Apply{
 			Tenants: w.probe, Applications: w.probe, APIKeys: w.probe, Keys: keys, Clock: clock, Random: w.random,
 		},
@@ -535,10 +542,10 @@ func (p *probe) APIKeyByName(ctx context.Context, name string) (domain.APIKey, e
 	})
 }
 
-func (p *probe) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+func (p *probe) APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error) {
 	return through(ctx, p, "APIKeyByHash", func(ctx context.Context) (domain.APIKey,
 		error) {
-		return p.Store.APIKeyByHash(ctx, hash)
+		return p.Store.APIKeyByHash(ctx, hashes...)
 	})
 }
 
@@ -585,8 +592,8 @@ func (p *probe) AddKeys(ctx context.Context, e domain.Event, keys ...domain.Seal
 	return p.do(ctx, "AddKeys", func(ctx context.Context) error { return p.Store.AddKeys(ctx, e, keys...) })
 }
 
-func (p *probe) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
-	return p.do(ctx, "Reseal", func(ctx context.Context) error { return p.Store.Reseal(ctx, before, sealed) })
+func (p *probe) Reseal(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error {
+	return p.do(ctx, "Reseal", func(ctx context.Context) error { return p.Store.Reseal(ctx, before, sealed, sealedBy) })
 }
 
 func (p *probe) HasData(ctx context.Context) (bool, error) {

@@ -124,9 +124,9 @@ func keyRows() []walkRow {
 		{"usecase.OpenKeys", func(t *testing.T, w *walk) {
 			w.empty()
 			w.open(t)
-		}, `AddKeys key.added by service: /check/1// after
-			AddKeys key.added by service: /token/1// after
-			AddKeys key.added by service: /api/1// after`},
+		}, `AddKeys key.added by service: /check-1// after
+			AddKeys key.added by service: /token-1// after
+			AddKeys key.added by service: /api-1// after`},
 		{"usecase.OpenKeys", func(t *testing.T, w *walk) { // into an empty store, with the keys of another one
 			keys, err := w.keys.Copy(t.Context())
 			must(t, err)
@@ -143,8 +143,8 @@ func keyRows() []walkRow {
 			_, err := w.publish.Tenant(t.Context(), "acme")
 			must(t, err)
 		}, first},
-		{"usecase.Publish.Shared", func(t *testing.T, w *walk) {
-			_, err := w.publish.Shared(t.Context())
+		{"usecase.Publish.Root", func(t *testing.T, w *walk) {
+			_, err := w.publish.Root(t.Context())
 			must(t, err)
 		}, first},
 		{"usecase.Prove.Do", func(t *testing.T, w *walk) {

@@ -71,7 +71,7 @@ type watched struct {
 	onWrite func()       // once, before the next write of a tenant or an application
 }
 
-func (w *watched) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+func (w *watched) APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error) {
 	w.mu.Lock()
 	check := w.onCheck
 	w.mu.Unlock()
@@ -80,7 +80,7 @@ func (w *watched) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey,
 			return domain.APIKey{}, err
 		}
 	}
-	return w.Store.APIKeyByHash(ctx, hash)
+	return w.Store.APIKeyByHash(ctx, hashes...)
 }
 
 func (w *watched) before() {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"text/template"
 
+	"github.com/refreshd/refreshd/config"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/usecase/admin"
 )
@@ -25,7 +26,7 @@ func FirstRun(random io.Reader) (admin.Kickstart, domain.Secret, error) {
 	if err != nil {
 		return admin.Kickstart{}, domain.Secret{}, fmt.Errorf("cli: the first run: %w", err)
 	}
-	const tenant = "default"
+	const tenant = config.FirstTenant
 	return admin.Kickstart{
 		By: domain.Service(),
 		Tenants: []admin.KickstartTenant{{

@@ -3,17 +3,24 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"slices"
 
 	"gorm.io/gorm"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 const (
 	keyRevision = `SELECT revision FROM key_ring WHERE one = 1`
 
+	// sealedBy is sealed_by while it holds, see 00007.
+	sealedBy = `CASE WHEN sealed_revision = revision THEN sealed_by ELSE '' END`
+
 	selectKeys = `
-SELECT kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at, sealed, revision FROM keys`
+SELECT kind, tenant_id, algorithm, number, id, name, created_at, known_at, starts_at, retired_at, revoked_at, sealed,
+  ` + sealedBy + `, revision
+FROM keys`
 	keysSince    = selectKeys + ` WHERE revision > $1 ORDER BY revision LIMIT $2`
 	keysOfTenant = selectKeys + ` WHERE tenant_id = $1`
 	keyByID      = selectKeys + ` WHERE id = $1 AND id <> ''`
@@ -24,12 +31,38 @@ SELECT kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at
 	nextKeyRevisions = `UPDATE key_ring SET revision = revision + $1 WHERE one = 1 RETURNING revision`
 
 	addKey = `
-INSERT INTO keys (kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at, sealed, revision)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+INSERT INTO keys (kind, tenant_id, algorithm, number, id, name, created_at, known_at, starts_at, retired_at, revoked_at,
+  sealed, sealed_by, sealed_revision, revision)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)`
+
+	replaceKey = `
+UPDATE keys SET name = $1, known_at = $2, starts_at = $3, retired_at = $4, revoked_at = $5,
+  sealed_by = ` + sealedBy + `, sealed_revision = $6, revision = $6
+WHERE kind = $7 AND tenant_id = $8 AND algorithm = $9 AND number = $10 AND id = $11 AND revision = $12`
 
 	reseal = `
-UPDATE keys SET sealed = $1, revision = $2
-WHERE kind = $3 AND tenant_id = $4 AND algorithm = $5 AND number = $6 AND id = $7 AND sealed = $8`
+UPDATE keys SET sealed = $1, sealed_by = $2, sealed_revision = $3, revision = $3
+WHERE kind = $4 AND tenant_id = $5 AND algorithm = $6 AND number = $7 AND id = $8 AND sealed = $9`
+
+	// masterInForce selects the id of the master key that sealed the check value.
+	masterInForce = `SELECT ` + sealedBy + ` FROM keys
+WHERE kind = 'check' AND tenant_id = '' AND algorithm = '' AND number = 1`
+
+	// otherMaster selects whether a key other than the check value was not sealed by $1. It reads all keys.
+	otherMaster = `
+SELECT CASE WHEN EXISTS (SELECT 1 FROM keys WHERE kind <> 'check' AND ` + sealedBy + ` <> $1) THEN 1 ELSE 0 END`
+
+	// lastOfPage selects the tenant of the $2-th of the signing keys of tenants above $1.
+	lastOfPage = `
+SELECT tenant_id FROM keys WHERE kind = 'signing' AND tenant_id > $1
+ORDER BY tenant_id, algorithm, number LIMIT 1 OFFSET $2`
+	signingKeys = selectKeys + ` WHERE kind = 'signing' AND tenant_id > $1 AND tenant_id <= $2
+  AND retired_at = 0 AND revoked_at = 0
+ORDER BY tenant_id, algorithm, number`
+	// lastSigningKeys is signingKeys of all tenants above $1.
+	lastSigningKeys = selectKeys + ` WHERE kind = 'signing' AND tenant_id > $1
+  AND retired_at = 0 AND revoked_at = 0
+ORDER BY tenant_id, algorithm, number`
 
 	// hasData counts a deleted tenant too: its refresh tokens may still be stored.
 	hasData = `
@@ -75,16 +108,18 @@ func (s *Store) sealedKeys(
 		keys = nil
 		return queryRows(db.Raw(query, args...), func(rows *sql.Rows) error {
 			var (
-				k                                                domain.SealedKey
-				number, createdAt, startsAt, retiredAt, revision int64
-				sealed                                           []byte
+				k                                            domain.SealedKey
+				number, revision                             int64
+				createdAt, knownAt, starts, retired, revoked int64
+				sealed                                       []byte
 			)
-			if err := rows.Scan(&k.Kind, &k.TenantID, &k.Algorithm, &number, &k.ID, &createdAt, &startsAt, &retiredAt,
-				&sealed, &revision); err != nil {
+			if err := rows.Scan(&k.Kind, &k.TenantID, &k.Algorithm, &number, &k.ID, &k.Name, &createdAt, &knownAt,
+				&starts, &retired, &revoked, &sealed, &k.SealedBy, &revision); err != nil {
 				return err
 			}
 			k.Number, k.Sealed, k.Revision = uint32(number), string(sealed), uint64(revision)
-			k.CreatedAt, k.StartsAt, k.RetiredAt = instant(createdAt), instant(startsAt), instant(retiredAt)
+			k.CreatedAt, k.KnownAt, k.StartsAt = instant(createdAt), instant(knownAt), instant(starts)
+			k.RetiredAt, k.RevokedAt = instant(retired), instant(revoked)
 			keys = append(keys, k)
 			return nil
 		})
@@ -105,35 +140,118 @@ func (s *Store) keyWriting(ctx context.Context, operation string, f func(tx *gor
 
 // AddKeys implements port.Keys.
 func (s *Store) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
+	return s.ChangeKeys(ctx, e, port.KeyChange{Add: keys})
+}
+
+// ChangeKeys implements port.KeyChanges.
+func (s *Store) ChangeKeys(ctx context.Context, e domain.Event, c port.KeyChange) error {
 	return s.onceOnly(ctx, e, func() error {
-		return s.keyWriting(ctx, "add keys", func(tx *gorm.DB) error {
-			var last int64
-			if err := queryRow(tx.Raw(nextKeyRevisions, len(keys)), sql.ErrNoRows, &last); err != nil {
+		return s.keyWriting(ctx, "change keys", func(tx *gorm.DB) error {
+			revision, err := drawRevisions(tx, len(c.Add)+len(c.Replace))
+			if err != nil {
 				return err
 			}
-			for i, k := range keys {
-				revision := last - int64(len(keys)-1-i)
-				if err := tx.Exec(addKey, string(k.Kind), k.TenantID, string(k.Algorithm), int64(k.Number), k.ID,
-					micros(k.CreatedAt), micros(k.StartsAt), micros(k.RetiredAt), []byte(k.Sealed),
-					revision).Error; err != nil {
+			for _, k := range c.Replace {
+				if err := wrote(tx.Exec(replaceKey, append([]any{k.Name, micros(k.KnownAt), micros(k.StartsAt),
+					micros(k.RetiredAt), micros(k.RevokedAt), revision}, append(keyName(k), int64(k.Revision))...)...),
+					domain.ErrStale); err != nil {
 					return err
 				}
+				revision++
+			}
+			for _, k := range c.Add {
+				if err := tx.Exec(addKey, append(keyName(k), k.Name, micros(k.CreatedAt), micros(k.KnownAt),
+					micros(k.StartsAt), micros(k.RetiredAt), micros(k.RevokedAt), []byte(k.Sealed), k.SealedBy,
+					revision)...).Error; err != nil {
+					return err
+				}
+				revision++
+			}
+			if err := checkSealedBy(tx, c.Add); err != nil {
+				return err
 			}
 			return appendEvent(tx, e, 0)
 		})
 	})
 }
 
+// checkSealedBy returns ErrConflict if one of the keys was sealed by another master key than the check value, in a
+// transaction that holds the row of the key ring: the check value is not turned before it ends.
+func checkSealedBy(tx *gorm.DB, keys []domain.SealedKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	var inForce string
+	err := queryRow(tx.Raw(masterInForce), nil, &inForce)
+	if err == nil && inForce != "" &&
+		slices.ContainsFunc(keys, func(k domain.SealedKey) bool { return k.SealedBy != inForce }) {
+		return domain.ErrConflict
+	}
+	return err
+}
+
+// drawRevisions returns the first of the next n revisions. It is the first statement of a transaction.
+func drawRevisions(tx *gorm.DB, n int) (first int64, err error) {
+	var last int64
+	err = queryRow(tx.Raw(nextKeyRevisions, n), sql.ErrNoRows, &last)
+	return last - int64(n) + 1, err
+}
+
+// keyName is the primary key of k, and its id.
+func keyName(k domain.SealedKey) []any {
+	return []any{string(k.Kind), k.TenantID, string(k.Algorithm), int64(k.Number), k.ID}
+}
+
 // Reseal implements port.Keys.
-func (s *Store) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
-	return s.keyWriting(ctx, "reseal", func(tx *gorm.DB) error {
-		var revision int64
-		if err := queryRow(tx.Raw(nextKeyRevisions, 1), sql.ErrNoRows, &revision); err != nil {
-			return err
-		}
-		return wrote(tx.Exec(reseal, []byte(sealed), revision, string(before.Kind), before.TenantID,
-			string(before.Algorithm), int64(before.Number), before.ID, []byte(before.Sealed)), domain.ErrConflict)
+func (s *Store) Reseal(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error {
+	return s.keyWriting(ctx, "reseal", func(tx *gorm.DB) error { return resealKey(tx, before, sealed, sealedBy) })
+}
+
+func resealKey(tx *gorm.DB, before domain.SealedKey, sealed, sealedBy string) error {
+	revision, err := drawRevisions(tx, 1)
+	if err != nil {
+		return err
+	}
+	args := append([]any{[]byte(sealed), sealedBy, revision}, keyName(before)...)
+	return wrote(tx.Exec(reseal, append(args, []byte(before.Sealed))...), domain.ErrConflict)
+}
+
+// TurnCheck implements port.KeyChanges.
+func (s *Store) TurnCheck(ctx context.Context, e domain.Event, before, after domain.SealedKey) error {
+	return s.onceOnly(ctx, e, func() error {
+		return s.keyWriting(ctx, "turn the check value", func(tx *gorm.DB) error {
+			if err := resealKey(tx, before, after.Sealed, after.SealedBy); err != nil {
+				return err
+			}
+			var other bool
+			if err := queryRow(tx.Raw(otherMaster, after.SealedBy), sql.ErrNoRows, &other); err != nil {
+				return err
+			}
+			if other {
+				return domain.ErrConflict
+			}
+			return appendEvent(tx, e, 0)
+		})
 	})
+}
+
+// SigningKeys implements port.KeyChanges.
+func (s *Store) SigningKeys(
+	ctx context.Context, after string, limit int,
+) (page []domain.SealedKey, next string, err error) {
+	err = s.reading(ctx, "last tenant of a page of signing keys", func(db *gorm.DB) error {
+		next = ""
+		return queryRow(db.Raw(lastOfPage, after, limit-1), nil, &next)
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	if next == "" {
+		page, err = s.sealedKeys(ctx, "signing keys", lastSigningKeys, after)
+	} else {
+		page, err = s.sealedKeys(ctx, "signing keys", signingKeys, after, next)
+	}
+	return page, next, err
 }
 
 // HasData implements port.Store.

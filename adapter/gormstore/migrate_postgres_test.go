@@ -13,14 +13,23 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// withoutPreviousAPIKeys undoes the sixth migration.
-var withoutPreviousAPIKeys = []string{
+// withoutKeyChanges undoes the seventh migration.
+var withoutKeyChanges = []string{
+	`ALTER TABLE jobs DROP COLUMN began_at, DROP COLUMN oldest_rotation`, `DROP INDEX keys_revoked`,
+	`ALTER TABLE keys DROP COLUMN name, DROP COLUMN known_at, DROP COLUMN revoked_at, DROP COLUMN revoked_position,
+		DROP COLUMN sealed_by, DROP COLUMN sealed_revision`,
+	`ALTER TABLE api_keys DROP COLUMN hash_key, DROP COLUMN previous_hash_key`,
+	`DELETE FROM goose_db_version WHERE version_id = 7`,
+}
+
+// withoutPreviousAPIKeys undoes the sixth migration and the one after it.
+var withoutPreviousAPIKeys = append(slices.Clone(withoutKeyChanges),
 	`ALTER TABLE key_ring DROP COLUMN deleted_api_key_version`,
 	`ALTER TABLE api_keys DROP COLUMN previous_hash`, `DROP INDEX api_keys_tenant`,
 	`DELETE FROM goose_db_version WHERE version_id = 6`,
-}
+)
 
-// withoutReach undoes the fifth and the sixth migration.
+// withoutReach undoes the fifth migration and those after it.
 var withoutReach = append(slices.Clone(withoutPreviousAPIKeys),
 	`DROP TABLE revocation_feed, feed_readers`, `ALTER TABLE refresh_tokens DROP COLUMN feed`,
 	`ALTER TABLE marks DROP COLUMN feed, DROP COLUMN stamped_epoch, DROP COLUMN except_id, DROP COLUMN except_epoch`,
@@ -164,7 +173,8 @@ func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	wantReady(t, s, "the schema is older (version 2)")
 	release()
 	for _, want := range []string{
-		"applied 00003_lists.sql, applied 00004_events.sql, applied 00005_reach.sql, applied 00006_previous_api_keys.sql",
+		"applied 00003_lists.sql, applied 00004_events.sql, applied 00005_reach.sql, " +
+			"applied 00006_previous_api_keys.sql, applied 00007_key_changes.sql",
 		"",
 	} {
 		var got []string

@@ -50,6 +50,9 @@ type engine struct {
 	writesInWith bool
 	// purgeTokens deletes those of ids, all that there are from after to the last one, that had ended before an instant.
 	purgeTokens func(tx *gorm.DB, after []byte, ids [][]byte, before int64) *gorm.DB
+	// revokeRotated returns the statement that revokes those of the same ids that were active at before, and were rotated
+	// within r.
+	revokeRotated func(tx *gorm.DB, after []byte, ids [][]byte, now, before int64, r port.RotationRange) *gorm.DB
 	// clock asks for the time; it is empty if the process has the same clock.
 	clock string
 	// events are the statements of a page of events: of all, and of a tenant.
@@ -110,20 +113,21 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	}
 	read := newPool(preparing{reading, file.check}, cmp.Or(o.MaxConnections, max(4, runtime.NumCPU())))
 	return newStore(o, engine{
-		name:        goose.DialectSQLite3,
-		advance:     advanceSQLite,
-		find:        find(markedSQLite),
-		list:        (*Store).listAsRead,
-		counts:      countsSQLite,
-		change:      (*Store).changeInTransaction,
-		writes:      1,
-		writeBatch:  (*Store).advanceInTransaction,
-		purgeTokens: purgeRangeSQLite,
-		events:      eventTextsSQLite,
-		migrated:    migratedSQLite,
-		migrating:   func(bool) *sql.DB { return newPool(writing, 1) },
-		checkFiles:  file.check,
-		explain:     file.explain,
+		name:          goose.DialectSQLite3,
+		advance:       advanceSQLite,
+		find:          find(markedSQLite),
+		list:          (*Store).listAsRead,
+		counts:        countsSQLite,
+		change:        (*Store).changeInTransaction,
+		writes:        1,
+		writeBatch:    (*Store).advanceInTransaction,
+		purgeTokens:   purgeRangeSQLite,
+		revokeRotated: revokeRangeSQLite,
+		events:        eventTextsSQLite,
+		migrated:      migratedSQLite,
+		migrating:     func(bool) *sql.DB { return newPool(writing, 1) },
+		checkFiles:    file.check,
+		explain:       file.explain,
 	}, sqliteDialect{pool: write}, sqliteDialect{pool: read}, sqliteDialect{pool: read}, write, read, hold)
 }
 
@@ -165,26 +169,27 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		return postgresDialect{&postgres.Dialector{Config: &postgres.Config{Conn: pool}}}
 	}
 	return newStore(o, engine{
-		name:         goose.DialectPostgres,
-		writesInWith: true,
-		advance:      advancePostgres,
-		find:         find(markedPostgres),
-		list:         (*Store).listInParts,
-		counts:       countsPostgres,
-		change:       (*Store).changeInStatement,
-		writes:       2,
-		writeBatch:   (*Store).advanceInStatement,
-		purgeTokens:  purgeIDsPostgres,
-		clock:        clockPostgres,
-		statistics:   statistics,
-		events:       eventTextsPostgres,
-		migrated:     migratedPostgres,
-		migrating:    func(withoutTx bool) *sql.DB { return newPool(l.migrating(withoutTx), 2) },
-		checkServer:  l.check,
-		limit:        limit,
-		feedLimit:    feedLimit,
-		checkFiles:   func() error { return nil },
-		explain:      func(err error) error { return err },
+		name:          goose.DialectPostgres,
+		writesInWith:  true,
+		advance:       advancePostgres,
+		find:          find(markedPostgres),
+		list:          (*Store).listInParts,
+		counts:        countsPostgres,
+		change:        (*Store).changeInStatement,
+		writes:        2,
+		writeBatch:    (*Store).advanceInStatement,
+		purgeTokens:   purgeIDsPostgres,
+		revokeRotated: revokeIDsPostgres,
+		clock:         clockPostgres,
+		statistics:    statistics,
+		events:        eventTextsPostgres,
+		migrated:      migratedPostgres,
+		migrating:     func(withoutTx bool) *sql.DB { return newPool(l.migrating(withoutTx), 2) },
+		checkServer:   l.check,
+		limit:         limit,
+		feedLimit:     feedLimit,
+		checkFiles:    func() error { return nil },
+		explain:       func(err error) error { return err },
 	}, dialect(pool), dialect(pool), dialect(feed), pool, feed)
 }
 

@@ -62,9 +62,14 @@ const (
 
 // position is the position of a pass, stored as the cursor of the job. The zero value, an empty cursor, is between two
 // passes.
+//
+// An older program drops Began and Oldest when it makes a step: the pass has then no result, because refresh tokens that
+// it has read were not noted.
 type position struct {
 	Stage       int    `json:"stage"`
-	ID          string `json:"id,omitempty"` // in hex; like the next three, of the last row looked at
+	Began       int64  `json:"began,omitempty"`  // when the pass began; like Oldest, in microseconds
+	Oldest      int64  `json:"oldest,omitempty"` // the smallest rotated_at that was noted
+	ID          string `json:"id,omitempty"`     // in hex; like the next three, of the last row looked at
 	Tenant      string `json:"tenant,omitempty"`
 	Application string `json:"application,omitempty"`
 	User        string `json:"user,omitempty"`
@@ -79,6 +84,18 @@ func (p position) after() (id domain.ID, err error) {
 		return id, fmt.Errorf("read the position of the pass: %w", err)
 	}
 	return id, nil
+}
+
+// begin returns the beginning of a stage of the same pass.
+func (p position) begin(stage int) position {
+	return position{Stage: stage, Began: p.Began, Oldest: p.Oldest}
+}
+
+// note notes the rotated_at of an active refresh token.
+func (p *position) note(rotatedAt int64) {
+	if p.Oldest == 0 || rotatedAt < p.Oldest {
+		p.Oldest = rotatedAt
+	}
 }
 
 const (
@@ -98,9 +115,17 @@ RETURNING cursor`
 	// endPass also returns the lease.
 	endPass = `UPDATE jobs SET cursor = '', lease_until = 0, ended_at = $1 WHERE name = '` + port.JobPurge + `'`
 
-	release = `UPDATE jobs SET lease_until = 0 WHERE name = $1 AND holder = $2`
+	// notePass stores the result of a pass.
+	notePass = `UPDATE jobs SET began_at = $1, oldest_rotation = $2 WHERE name = '` + port.JobPurge + `'`
 
-	nextTokens = `SELECT id FROM refresh_tokens WHERE id > $1 ORDER BY id LIMIT $2`
+	oldestRotation = `SELECT began_at, oldest_rotation FROM jobs WHERE name = '` + port.JobPurge + `'`
+
+	takeLease = `
+INSERT INTO jobs (name, holder, lease_until, cursor, ended_at) VALUES ($1, $2, $3, '', 0)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
+WHERE jobs.holder = excluded.holder OR jobs.lease_until <= $4 OR jobs.lease_until > $5`
+
+	release = `UPDATE jobs SET lease_until = 0 WHERE name = $1 AND holder = $2`
 
 	// readerKept is how long the row of a process that reads the feed stays after its last beat.
 	readerKept = time.Hour
@@ -168,6 +193,35 @@ func hadEnded(before string) string {
 		ofItsMarks.marks("1", aboveItsEpoch+` AND m.revoked_at <= `+before) + `))`
 }
 
+// nextTokens selects the next refresh tokens, each with its rotated_at, or 0 if it has ended.
+var nextTokens = `
+SELECT id, CASE WHEN ` + notEndedSQL("$1") + ` THEN rotated_at ELSE 0 END
+FROM refresh_tokens WHERE id > $2 ORDER BY id LIMIT $3`
+
+// revokeRotated revokes the refresh tokens that which selects, if they are active at $3 and were rotated in a range.
+func revokeRotated(which string) string {
+	return `
+UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $2
+` + which + `
+RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_id`
+}
+
+// rotated is true for a refresh token that is active at $3 and was rotated from $4 until before $5.
+var rotated = notEndedSQL("$3") + ` AND refresh_tokens.rotated_at >= $4 AND refresh_tokens.rotated_at < $5`
+
+var (
+	revokeRotatedSQLite = revokeRotated(`WHERE ` + rotated + ` AND id > $6 AND id <= $7`)
+
+	// revokeRotatedPostgres skips rows that another session has locked, and looks each row up by its id, as
+	// purgeTokensPostgres.
+	revokeRotatedPostgres = `
+WITH locked AS MATERIALIZED (
+  SELECT refresh_tokens.id FROM unnest($6::bytea[]) AS step (id), refresh_tokens
+  WHERE refresh_tokens.id = step.id AND ` + rotated + `
+  FOR NO KEY UPDATE OF refresh_tokens SKIP LOCKED
+)` + revokeRotated(`FROM locked WHERE refresh_tokens.id = locked.id`)
+)
+
 var (
 	purgeTokensSQLite = `DELETE FROM refresh_tokens WHERE id > $1 AND id <= $2 AND ` + hadEnded("$3")
 
@@ -190,6 +244,18 @@ func purgeRangeSQLite(tx *gorm.DB, after []byte, ids [][]byte, before int64) *go
 // purgeIDsPostgres deletes those of ids that had ended.
 func purgeIDsPostgres(tx *gorm.DB, _ []byte, ids [][]byte, before int64) *gorm.DB {
 	return tx.Exec(purgeTokensPostgres, ids, before)
+}
+
+// revokeRangeSQLite returns the statement that revokes those of the refresh tokens above after, of which there are ids,
+// that were rotated within r.
+func revokeRangeSQLite(tx *gorm.DB, after []byte, ids [][]byte, now, before int64, r port.RotationRange) *gorm.DB {
+	return tx.Raw(revokeRotatedSQLite, now, string(domain.RevokedWithKey), before, micros(r.From), micros(r.To), after,
+		ids[len(ids)-1])
+}
+
+// revokeIDsPostgres returns the statement that revokes those of ids that were rotated within r.
+func revokeIDsPostgres(tx *gorm.DB, _ []byte, ids [][]byte, now, before int64, r port.RotationRange) *gorm.DB {
+	return tx.Raw(revokeRotatedPostgres, now, string(domain.RevokedWithKey), before, micros(r.From), micros(r.To), ids)
 }
 
 // Purge implements port.Janitor.
@@ -222,6 +288,8 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 		if err := json.Unmarshal([]byte(cursor), &at); err != nil {
 			return port.Purged{}, fmt.Errorf("read the position of the pass: %w", err)
 		}
+	} else {
+		at.Began = micros(step.Now)
 	}
 	switch at.Stage {
 	case stageTokens:
@@ -242,6 +310,11 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 				return port.Purged{}, err
 			}
 		}
+		if at.Began != 0 {
+			if err := tx.Exec(notePass, at.Began, at.Oldest).Error; err != nil {
+				return port.Purged{}, err
+			}
+		}
 		return done, tx.Exec(endPass, micros(step.Now)).Error
 	}
 	moved, err := json.Marshal(at)
@@ -249,6 +322,26 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 		return port.Purged{}, err
 	}
 	return done, tx.Exec(moveJob, string(moved)).Error
+}
+
+// OldestRotation implements port.KeyChanges.
+func (s *Store) OldestRotation(ctx context.Context) (began, oldest time.Time, err error) {
+	var beganAt, rotatedAt int64
+	err = s.reading(ctx, "oldest rotation", func(db *gorm.DB) error {
+		return queryRow(db.Raw(oldestRotation), nil, &beganAt, &rotatedAt)
+	})
+	return instant(beganAt), instant(rotatedAt), err
+}
+
+// Lease implements port.Jobs.
+func (s *Store) Lease(ctx context.Context, l port.JobLease) error {
+	return s.writing(ctx, "lease", func(db *gorm.DB) error {
+		done := db.Exec(takeLease, l.Job, l.Holder, micros(l.Until), micros(l.Now), micros(l.Until.Add(l.MaxClockSkew)))
+		if done.Error == nil && done.RowsAffected == 0 {
+			return domain.ErrConflict
+		}
+		return done.Error
+	})
 }
 
 // Release implements port.Jobs.
@@ -273,16 +366,33 @@ func (s *Store) purgeTokens(tx *gorm.DB, step port.PurgeStep, at *position, done
 		return err
 	}
 	var ids [][]byte
-	if err := queryRows(tx.Raw(nextTokens, from[:], step.Limit), func(rows *sql.Rows) error {
-		var id []byte
-		err := rows.Scan(&id)
-		ids = append(ids, id)
+	active := make(map[domain.ID]int64) // their rotated_at
+	if err := queryRows(tx.Raw(nextTokens, micros(step.Before), from[:], step.Limit), func(rows *sql.Rows) error {
+		var (
+			id        []byte
+			rotatedAt int64
+		)
+		err := rows.Scan(&id, &rotatedAt)
+		if ids = append(ids, id); rotatedAt != 0 {
+			active[domain.ID(id)] = rotatedAt
+		}
 		return err
 	}); err != nil {
 		return err
 	}
 	if done.LookedAt = len(ids); done.LookedAt > 0 {
 		at.ID = hex.EncodeToString(ids[len(ids)-1])
+		revoked, err := s.revokeRotated(tx, step, from, ids)
+		if err != nil {
+			return err
+		}
+		done.Revoked = len(revoked)
+		for _, t := range revoked {
+			delete(active, t.ID)
+		}
+		for _, rotatedAt := range active {
+			at.note(rotatedAt)
+		}
 		deleted := s.engine.purgeTokens(tx, from[:], ids, micros(step.Before))
 		if deleted.Error != nil {
 			return deleted.Error
@@ -290,9 +400,26 @@ func (s *Store) purgeTokens(tx *gorm.DB, step port.PurgeStep, at *position, done
 		done.Deleted = int(deleted.RowsAffected)
 	}
 	if done.LookedAt < step.Limit {
-		*at = position{Stage: stageMarks}
+		*at = at.begin(stageMarks)
 	}
 	return nil
+}
+
+// revokeRotated revokes those of ids, all that there are above after, that were rotated within one of step.Ended.
+func (s *Store) revokeRotated(
+	tx *gorm.DB, step port.PurgeStep, after domain.ID, ids [][]byte,
+) (revoked []domain.EndedToken, err error) {
+	for _, r := range step.Ended {
+		tokens, err := tokensWritten(s.engine.revokeRotated(tx, after[:], ids, micros(step.Now), micros(step.Before), r))
+		if err != nil {
+			return nil, err
+		}
+		revoked = append(revoked, tokens...)
+	}
+	if len(revoked) == 0 {
+		return nil, nil
+	}
+	return revoked, appendEvent(tx, step.Event, 0, revoked...)
 }
 
 func purgeSomeMarks(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {
@@ -313,7 +440,7 @@ func purgeSomeMarks(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 		done.Marks = int(deleted.RowsAffected)
 	}
 	if seen < step.Limit {
-		*at = position{Stage: stageTenants}
+		*at = at.begin(stageTenants)
 	}
 	return nil
 }
@@ -345,7 +472,7 @@ func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 	}
 	if found == "" {
 		if seen < step.Limit {
-			*at = position{Stage: stageEvents}
+			*at = at.begin(stageEvents)
 		}
 		return nil
 	}

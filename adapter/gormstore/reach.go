@@ -35,30 +35,37 @@ const (
 	revokedSession
 	raisedMark
 	lastBeat
+	revokedKey
 )
 
 const (
 	// The conditions of a partial index are written out. A generic plan could not infer them from a parameter.
 	unstampedToken = `revoked_at <> 0 AND feed = 0`
 	unstampedMark  = `epoch <> stamped_epoch`
+	revokedSigning = `kind = 'signing' AND revoked_at <> 0`
+	unstampedKey   = revokedSigning + ` AND revoked_position = 0`
 
 	sessionFact = `SELECT 1, feed, tenant_id, id, 0, '', '' FROM refresh_tokens WHERE `
 	markFact    = `, tenant_id, CASE WHEN except_epoch = epoch THEN except_id ELSE '' END, epoch, application_id,
   user_id FROM marks WHERE `
+	keyFact = `SELECT 4, revoked_position, tenant_id, '', 0, id, '' FROM keys WHERE `
 
 	// revoked selects the facts and the head. A mark that was raised has no position, whatever its feed is.
 	revoked = sessionFact + unstampedToken + `
 UNION ALL ` + sessionFact + `revoked_at <> 0 AND feed > $1
 UNION ALL SELECT 2, 0` + markFact + unstampedMark + `
 UNION ALL SELECT 2, feed` + markFact + `feed <> 0 AND feed > $1 AND epoch = stamped_epoch
+UNION ALL ` + keyFact + unstampedKey + `
+UNION ALL ` + keyFact + revokedSigning + ` AND revoked_position > $1
 UNION ALL SELECT 0, position, '', '', 0, '', '' FROM revocation_feed WHERE one = 1`
 
 	revokedAndBeat = revoked + `
 UNION ALL SELECT 3, beat, '', '', 0, '', '' FROM feed_readers WHERE holder = $2`
 
-	// anyUnstamped is an index probe or two.
+	// anyUnstamped is an index probe, or two, or three.
 	anyUnstamped = `EXISTS (SELECT 1 FROM refresh_tokens WHERE ` + unstampedToken + `)
-  OR EXISTS (SELECT 1 FROM marks WHERE ` + unstampedMark + `)`
+  OR EXISTS (SELECT 1 FROM marks WHERE ` + unstampedMark + `)
+  OR EXISTS (SELECT 1 FROM keys WHERE ` + unstampedKey + `)`
 
 	// stampPostgres locks what it stamps, in its newest version, and skips what others have locked. So it never waits,
 	// and a row that changes meanwhile is stamped as it was stored. If there is nothing to stamp, or another stamp is
@@ -66,33 +73,44 @@ UNION ALL SELECT 3, beat, '', '', 0, '', '' FROM feed_readers WHERE holder = $2`
 	//
 	// Keys are read once, and joined to the rows one by one, as in keepNewestPostgres. PostgreSQL takes a difference of
 	// two columns for the usual case, and would read all marks for a few. So the keys of marks go through arrays, which
-	// it takes for short ones.
+	// it takes for short ones, and so do those of signing keys.
 	stampPostgres = `
 WITH revoked AS MATERIALIZED (
   SELECT id FROM refresh_tokens WHERE ` + unstampedToken + ` LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 ), raised AS MATERIALIZED (
   SELECT tenant_id, application_id, user_id FROM marks WHERE ` + unstampedMark + ` LIMIT $1
   FOR NO KEY UPDATE SKIP LOCKED
+), ended AS MATERIALIZED (
+  SELECT id FROM keys WHERE ` + unstampedKey + ` LIMIT $1
+  FOR NO KEY UPDATE SKIP LOCKED
 ), head AS (
   UPDATE revocation_feed SET position = GREATEST(position + 1, (` + clockPostgres + `))
   WHERE one = (
     SELECT one FROM revocation_feed
-    WHERE one = 1 AND (EXISTS (SELECT 1 FROM revoked) OR EXISTS (SELECT 1 FROM raised))
+    WHERE one = 1
+      AND (EXISTS (SELECT 1 FROM revoked) OR EXISTS (SELECT 1 FROM raised) OR EXISTS (SELECT 1 FROM ended))
     FOR NO KEY UPDATE SKIP LOCKED)
   RETURNING position
 ), tokens AS (
   UPDATE refresh_tokens SET feed = head.position FROM head, revoked WHERE refresh_tokens.id = revoked.id
   RETURNING 1
-), keys AS (
+), scopes AS (
   SELECT array_agg(tenant_id) AS tenants, array_agg(application_id) AS applications, array_agg(user_id) AS users
   FROM raised
 ), stamped AS (
   UPDATE marks SET feed = head.position, stamped_epoch = marks.epoch
-  FROM head, keys, unnest(keys.tenants, keys.applications, keys.users) AS k (tenant_id, application_id, user_id)
+  FROM head, scopes, unnest(scopes.tenants, scopes.applications, scopes.users) AS k (tenant_id, application_id, user_id)
   WHERE marks.tenant_id = k.tenant_id AND marks.application_id = k.application_id AND marks.user_id = k.user_id
   RETURNING 1
+), ids AS (
+  SELECT array_agg(id) AS ids FROM ended
+), stamped_keys AS (
+  UPDATE keys SET revoked_position = head.position
+  FROM head, ids, unnest(ids.ids) AS n (id)
+  WHERE keys.id = n.id AND keys.id <> ''
+  RETURNING 1
 )
-SELECT (SELECT count(*) FROM tokens), (SELECT count(*) FROM stamped)`
+SELECT (SELECT count(*) FROM tokens), (SELECT count(*) FROM stamped), (SELECT count(*) FROM stamped_keys)`
 
 	lookUnstamped = `SELECT ` + anyUnstamped
 
@@ -107,6 +125,11 @@ WHERE rowid IN (SELECT rowid FROM refresh_tokens WHERE ` + unstampedToken + ` LI
 UPDATE marks SET feed = $1, stamped_epoch = epoch
 WHERE (tenant_id, application_id, user_id) IN (
   SELECT tenant_id, application_id, user_id FROM marks WHERE ` + unstampedMark + ` LIMIT $2)`
+
+	stampKeysSQLite = `
+UPDATE keys SET revoked_position = $1
+WHERE (kind, tenant_id, algorithm, number) IN (
+  SELECT kind, tenant_id, algorithm, number FROM keys WHERE ` + unstampedKey + ` LIMIT $2)`
 
 	beat = `
 INSERT INTO feed_readers (holder, beat) VALUES ($1, $2) ON CONFLICT (holder) DO UPDATE SET beat = excluded.beat`
@@ -155,6 +178,8 @@ func (s *Store) Revoked(
 				return nil
 			case revokedSession:
 				copy(f.SessionID[:], id)
+			case revokedKey:
+				f.KeyID, f.ApplicationID = f.ApplicationID, ""
 			case raisedMark:
 				f.Epoch = uint64(epoch)
 				copy(f.Except[:], id)
@@ -185,47 +210,50 @@ func (s *Store) renewFeed() {
 
 // Stamp implements port.Reach.
 func (s *Store) Stamp(ctx context.Context, now time.Time, limit int) (stamped int, err error) {
-	var tokens, marks int64
-	if s.engine.writesInWith {
-		err = s.feeding(ctx, "stamp", func(db *gorm.DB) error {
-			return queryRow(raw(db, stampPostgres, limit), sql.ErrNoRows, &tokens, &marks)
-		})
-	} else {
-		tokens, marks, err = s.stampInTransaction(ctx, now, limit)
+	if !s.engine.writesInWith {
+		return s.stampInTransaction(ctx, now, limit)
 	}
+	var tokens, marks, keys int
+	err = s.feeding(ctx, "stamp", func(db *gorm.DB) error {
+		return queryRow(raw(db, stampPostgres, limit), sql.ErrNoRows, &tokens, &marks, &keys)
+	})
 	if err != nil {
 		return 0, err
 	}
-	return int(max(tokens, marks)), nil
+	return max(tokens, marks, keys), nil
 }
 
 // stampInTransaction looks with a connection that reads first, because an idle service must not write every second.
-func (s *Store) stampInTransaction(ctx context.Context, now time.Time, limit int) (tokens, marks int64, err error) {
+func (s *Store) stampInTransaction(ctx context.Context, now time.Time, limit int) (stamped int, err error) {
 	var found bool
 	if err := s.reading(ctx, "stamp", func(db *gorm.DB) error {
 		return queryRow(raw(db, lookUnstamped), sql.ErrNoRows, &found)
 	}); err != nil || !found {
-		return 0, 0, err
+		return 0, err
 	}
 	err = s.transacting(ctx, "stamp", func(tx *gorm.DB) error {
+		stamped = 0
 		var position int64
 		err := queryRow(raw(tx, nextPositionSQLite, micros(now)), domain.ErrNotFound, &position)
 		if errors.Is(err, domain.ErrNotFound) { // another process has stamped it
-			tokens, marks = 0, 0
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		written := tx.Exec(stampTokensSQLite, position, limit)
-		if tokens, err = written.RowsAffected, written.Error; err != nil {
-			return err
+		for _, statement := range []string{stampTokensSQLite, stampMarksSQLite, stampKeysSQLite} {
+			written := tx.Exec(statement, position, limit)
+			if written.Error != nil {
+				return written.Error
+			}
+			stamped = max(stamped, int(written.RowsAffected))
 		}
-		written = tx.Exec(stampMarksSQLite, position, limit)
-		marks = written.RowsAffected
-		return written.Error
+		return nil
 	})
-	return tokens, marks, err
+	if err != nil {
+		return 0, err
+	}
+	return stamped, nil
 }
 
 // Beat implements port.Reach. A file cannot be replaced while it is open (see sqliteFile), so SQLite keeps beats in

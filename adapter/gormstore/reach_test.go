@@ -391,8 +391,10 @@ func TestPostgresTheFeedFollowsItsIndexes(t *testing.T) {
 	explain := func(when string) {
 		t.Helper()
 		for i, want := range [][]string{
-			{`refresh_tokens_feed`, `marks_unstamped`, `revocation_feed_pkey`, `refresh_tokens_pkey`, `marks_pkey`},
-			{`refresh_tokens_feed`, `marks_unstamped`, `marks_feed`, `revocation_feed_pkey`, `feed_readers_pkey`},
+			{`refresh_tokens_feed`, `marks_unstamped`, `keys_revoked`, `revocation_feed_pkey`, `refresh_tokens_pkey`,
+				`marks_pkey`, `keys_id`},
+			{`refresh_tokens_feed`, `marks_unstamped`, `marks_feed`, `keys_revoked`, `revocation_feed_pkey`,
+				`feed_readers_pkey`},
 			{`tenants_pkey`},
 			nil,
 		} {
@@ -432,6 +434,11 @@ func TestPostgresTheFeedFollowsItsIndexes(t *testing.T) {
 		`INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until, feed,
 				stamped_epoch)
 			SELECT 'acme', '', 'user ' || n, n, 1, '', 1, n, n - CASE WHEN n % 100 = 0 THEN 1 ELSE 0 END
+			FROM generate_series(1, 20000) AS n`,
+		`INSERT INTO keys (kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at, sealed, revision,
+				revoked_at, revoked_position)
+			SELECT 'signing', 'tenant ' || n, 'ES256', 1, 'kid ' || n, 1, 0, 0, '', n,
+				CASE WHEN n % 10 = 0 THEN n ELSE 0 END, CASE WHEN n % 100 = 0 THEN 0 ELSE n END
 			FROM generate_series(1, 20000) AS n`)
 	explain("on a table that has grown since")
 	execute(t, db, `ANALYZE`)
@@ -449,8 +456,8 @@ func TestSQLiteTheFeedFollowsItsIndexes(t *testing.T) {
 		begin    string
 		searches int
 	}{
-		{"SELECT EXISTS", 2}, {"UPDATE revocation_feed", 2}, {"UPDATE refresh_tokens", 2}, {"UPDATE marks", 2},
-		{"SELECT 1, feed", 5}, {"SELECT longest", 1},
+		{"SELECT EXISTS", 3}, {"UPDATE revocation_feed", 3}, {"UPDATE refresh_tokens", 2}, {"UPDATE marks", 2},
+		{"UPDATE keys", 2}, {"SELECT 1, feed", 7}, {"SELECT longest", 1},
 	} {
 		i := slices.IndexFunc(statements, func(text string) bool { return strings.HasPrefix(text, want.begin) })
 		if i < 0 {

@@ -94,7 +94,7 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 				if key.Number%2 == 1 {
 					return s.AddKeys(ctx, storagetest.NewEvent(), key)
 				}
-				if err := s.Reseal(ctx, key, "again"); !errors.Is(err, domain.ErrConflict) {
+				if err := s.Reseal(ctx, key, "again", ""); !errors.Is(err, domain.ErrConflict) {
 					return err
 				}
 				return nil // the key does not exist

@@ -93,6 +93,7 @@ func newEmptyService(t testing.TB) *service {
 	signer := jwxsigner.New(rand.Reader)
 	store.opened, err = usecase.OpenKeys(t.Context(), usecase.KeysConfig{
 		Store: store, Signer: signer, Master: master, Clock: s.clock, Random: rand.Reader,
+		CacheAge: 2 * time.Hour,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +116,7 @@ func newEmptyService(t testing.TB) *service {
 		Logout: &usecase.Logout{
 			Revocations: store, Tokens: store, Keys: keys, Clock: s.clock,
 		},
-		Publish: &usecase.Publish{Tenants: store, Keys: keys, Clock: s.clock},
+		Publish: &usecase.Publish{Tenants: store, Keys: keys, Clock: s.clock, RootTenant: "acme"},
 		Ready:   store.Ready,
 		Exchanged: func(e usecase.Exchanged) {
 			store.mu.Lock()
@@ -633,11 +634,11 @@ func (w *watchedStore) Policy(ctx context.Context, tenantID, applicationID strin
 	return w.Store.Policy(ctx, tenantID, applicationID)
 }
 
-func (w *watchedStore) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+func (w *watchedStore) APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error) {
 	if err := w.called("APIKeyByHash"); err != nil {
 		return domain.APIKey{}, err
 	}
-	return w.Store.APIKeyByHash(ctx, hash)
+	return w.Store.APIKeyByHash(ctx, hashes...)
 }
 
 func (w *watchedStore) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {

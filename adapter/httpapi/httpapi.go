@@ -86,7 +86,7 @@ func (a *API) Undocumented() web.Dialect {
 
 			{Method: "GET", Path: "/t/:tenantId/.well-known/jwks.json", Anybody: true, Kind: web.Public,
 				Handle: a.tenantKeys},
-			{Method: "GET", Path: "/.well-known/jwks.json", Anybody: true, Kind: web.Public, Handle: a.sharedKeys},
+			{Method: "GET", Path: "/.well-known/jwks.json", Anybody: true, Kind: web.Public, Handle: a.rootKeys},
 			{Method: "GET", Path: "/healthz", Anybody: true, Kind: web.Health, Handle: health},
 			{Method: "GET", Path: "/readyz", Anybody: true, Kind: web.Health, Handle: a.ready},
 		},

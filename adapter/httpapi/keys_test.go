@@ -83,6 +83,17 @@ func TestKeySetsMayBeKeptForAWhile(t *testing.T) {
 	}
 }
 
+// Starts are planned by the cache age: no cache may hold a set for longer.
+func TestNoKeySetIsCachedLongerThanStartsArePlannedFor(t *testing.T) {
+	s := newService(t)
+	s.api.Publish.Keys.CacheAge = time.Minute
+	s.mount(t)
+	got := s.do(t, "GET", "/.well-known/jwks.json").want(t, 200).header.Get("Cache-Control")
+	if got != "public, max-age=60" {
+		t.Errorf("Cache-Control is %q, want max-age=60", got)
+	}
+}
+
 // Pages of any origin verify access tokens too. One cached copy is for all, so it must not depend on the origin.
 func TestKeySetsAndTheDocumentAreReadByPagesOfEveryOrigin(t *testing.T) {
 	for name, configured := range map[string]web.Origins{
@@ -122,25 +133,22 @@ func TestTheKeysOfATenantThatIsNotThere(t *testing.T) {
 	}
 }
 
-func TestTheSharedKeysAreASingleTenantsOwnToo(t *testing.T) {
+func TestTheRootHasTheKeysOfItsTenantWhateverOthersThereAre(t *testing.T) {
 	s := newEmptyService(t)
-	if got := s.do(t, "GET", "/.well-known/jwks.json").want(t, 200); len(keyIDs(t, got)) != 0 {
-		t.Errorf("got %s before the first tenant", got.body)
-	}
+	s.do(t, "GET", "/.well-known/jwks.json").want(t, 404)
 	k := standard(s.keys)
 	k.APIKeys = nil
 	s.apply(t, admin.Kickstart{Tenants: k.Tenants[:1]})
 	s.wait(time.Second)
 	own := s.do(t, "GET", "/t/acme/.well-known/jwks.json").want(t, 200)
-	shared := s.do(t, "GET", "/.well-known/jwks.json").want(t, 200)
-	if string(own.body) != string(shared.body) {
-		t.Errorf("got %s, want the single tenant's %s", shared.body, own.body)
+	root := s.do(t, "GET", "/.well-known/jwks.json").want(t, 200)
+	if string(own.body) != string(root.body) {
+		t.Errorf("got %s, want the tenant's %s", root.body, own.body)
 	}
 	s.apply(t, k)
 	s.wait(time.Second)
-	if got := s.do(t, "GET", "/.well-known/jwks.json").want(t, 200); len(keyIDs(t, got)) != 0 {
-		t.Errorf("got %s, with two tenants and no shared key", got.body)
-	}
+	etag := root.header.Get("ETag")
+	s.do(t, "GET", "/.well-known/jwks.json", header("If-None-Match", etag)).want(t, 304)
 }
 
 func TestKeysOfEveryAlgorithmArePublished(t *testing.T) {

@@ -38,10 +38,7 @@ func (s *Store) SaveAPIKey(
 	if expect == 0 {
 		k.Version += s.deletedAPIKey
 	}
-	s.apiKeys[k.ID], s.byName[k.Name], s.byHash[k.Hash] = k, k.ID, k.ID
-	if k.PreviousHash != "" {
-		s.byHash[k.PreviousHash] = k.ID
-	}
+	s.remember(k)
 	s.events.add(e, k.Version)
 	return k.Version, nil
 }
@@ -70,6 +67,13 @@ func (s *Store) DeleteAPIKey(ctx context.Context, id domain.ID, expect domain.Ve
 	return nil
 }
 
+func (s *Store) remember(k domain.APIKey) {
+	s.apiKeys[k.ID], s.byName[k.Name], s.byHash[k.Hash] = k, k.ID, k.ID
+	if k.PreviousHash != "" {
+		s.byHash[k.PreviousHash] = k.ID
+	}
+}
+
 func (s *Store) forget(k domain.APIKey) {
 	delete(s.apiKeys, k.ID)
 	delete(s.byName, k.Name)
@@ -93,8 +97,55 @@ func (s *Store) APIKeyByName(ctx context.Context, name string) (domain.APIKey, e
 }
 
 // APIKeyByHash implements port.APIKeys.
-func (s *Store) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
-	return s.apiKey(ctx, func() domain.ID { return s.byHash[hash] })
+func (s *Store) APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error) {
+	return s.apiKey(ctx, func() (id domain.ID) {
+		for _, hash := range hashes {
+			if id = s.byHash[hash]; !id.IsZero() {
+				break
+			}
+		}
+		return id
+	})
+}
+
+// RehashAPIKey implements port.APIKeys.
+func (s *Store) RehashAPIKey(ctx context.Context, before, after domain.APIKey) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	k, ok := s.apiKeys[before.ID]
+	if !ok || k.Hash != before.Hash || k.PreviousHash != before.PreviousHash {
+		return domain.ErrConflict
+	}
+	if taken(s.byHash, after.Hash, k.ID) || taken(s.byHash, after.PreviousHash, k.ID) {
+		return domain.ErrDuplicate
+	}
+	s.forget(k)
+	k.Hash, k.HashKey, k.PreviousHash, k.PreviousHashKey = after.Hash, after.HashKey, after.PreviousHash,
+		after.PreviousHashKey
+	s.remember(k)
+	return nil
+}
+
+// APIKeysHashedWith implements port.APIKeys.
+func (s *Store) APIKeysHashedWith(
+	ctx context.Context, number uint32, limit int,
+) (first []domain.APIKey, total int, err error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer s.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
+		k := s.apiKeys[s.byName[name]]
+		if k.HashKey != number && (k.PreviousHash == "" || k.PreviousHashKey != number) {
+			continue
+		}
+		if total++; total <= limit {
+			first = append(first, cloneAPIKey(k))
+		}
+	}
+	return first, total, nil
 }
 
 // apiKey returns the key of the id that find returns. It calls find while it holds the lock.

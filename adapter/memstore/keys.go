@@ -2,8 +2,12 @@ package memstore
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 // keyName identifies a sealed key.
@@ -35,6 +39,9 @@ func (r *keyRing) write(k domain.SealedKey) {
 	name := nameOf(k)
 	r.written = append(r.written, name)
 	k.Revision = uint64(len(r.written))
+	for _, at := range []*time.Time{&k.CreatedAt, &k.KnownAt, &k.StartsAt, &k.RetiredAt, &k.RevokedAt} {
+		*at = instant(*at)
+	}
 	r.keys[name] = k
 }
 
@@ -88,6 +95,11 @@ func (s *Store) KeyByID(ctx context.Context, id string) (domain.SealedKey, error
 
 // AddKeys implements port.Keys.
 func (s *Store) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
+	return s.ChangeKeys(ctx, e, port.KeyChange{Add: keys})
+}
+
+// ChangeKeys implements port.KeyChanges.
+func (s *Store) ChangeKeys(ctx context.Context, e domain.Event, c port.KeyChange) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
@@ -95,41 +107,133 @@ func (s *Store) AddKeys(ctx context.Context, e domain.Event, keys ...domain.Seal
 	if _, done := s.events.stored(e); done {
 		return nil
 	}
-	names, ids := make(map[keyName]bool), make(map[string]bool)
-	for _, k := range keys {
-		name := nameOf(k)
-		_, nameTaken := s.ring.keys[name]
-		_, idTaken := s.ring.byID[k.ID]
-		if nameTaken || names[name] || k.ID != "" && (idTaken || ids[k.ID]) {
-			return domain.ErrDuplicate
-		}
-		names[name], ids[k.ID] = true, true
+	if err := s.ring.check(c); err != nil {
+		return err
 	}
-	for _, k := range keys {
+	for _, k := range c.Add {
 		if k.ID != "" {
 			s.ring.byID[k.ID] = nameOf(k)
 		}
 		s.ring.ofTenant[k.TenantID] = append(s.ring.ofTenant[k.TenantID], nameOf(k))
-		k.CreatedAt, k.StartsAt, k.RetiredAt = instant(k.CreatedAt), instant(k.StartsAt), instant(k.RetiredAt)
 		s.ring.write(k)
+		s.revokedKey(k)
+	}
+	for _, after := range c.Replace {
+		k := s.ring.keys[nameOf(after)]
+		k.Name, k.KnownAt, k.StartsAt = after.Name, after.KnownAt, after.StartsAt
+		k.RetiredAt, k.RevokedAt = after.RetiredAt, after.RevokedAt
+		s.ring.write(k)
+		s.revokedKey(k)
 	}
 	s.events.add(e, 0)
 	return nil
 }
 
+// revokedKey makes a fact of a signing key that is revoked, unless it is one.
+func (s *Store) revokedKey(k domain.SealedKey) {
+	fact := factKey{key: nameOf(k)}
+	if _, ok := s.reach.positions[fact]; !ok && k.Kind == domain.KeySigning && !k.RevokedAt.IsZero() {
+		s.reach.add(fact)
+	}
+}
+
+// check returns the error of a change that must not be made.
+func (r *keyRing) check(c port.KeyChange) error {
+	names, ids := make(map[keyName]bool), make(map[string]bool)
+	for _, k := range c.Replace {
+		name := nameOf(k)
+		stored, ok := r.keys[name]
+		if !ok || stored.ID != k.ID || stored.Revision != k.Revision || names[name] {
+			return domain.ErrStale
+		}
+		names[name] = true
+	}
+	for _, k := range c.Add {
+		name := nameOf(k)
+		_, nameTaken := r.keys[name]
+		_, idTaken := r.byID[k.ID]
+		if nameTaken || names[name] || k.ID != "" && (idTaken || ids[k.ID]) {
+			return domain.ErrDuplicate
+		}
+		names[name], ids[k.ID] = true, true
+	}
+	inForce := r.keys[keyName{kind: domain.KeyCheck, number: 1}].SealedBy
+	for _, k := range c.Add {
+		if k.Kind == domain.KeyCheck {
+			inForce = k.SealedBy
+		}
+	}
+	if inForce != "" && slices.ContainsFunc(c.Add, func(k domain.SealedKey) bool { return k.SealedBy != inForce }) {
+		return domain.ErrConflict
+	}
+	return nil
+}
+
 // Reseal implements port.Keys.
-func (s *Store) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
+func (s *Store) Reseal(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	k, ok := s.ring.keys[nameOf(before)]
+	return s.ring.reseal(before, sealed, sealedBy)
+}
+
+func (r *keyRing) reseal(before domain.SealedKey, sealed, sealedBy string) error {
+	k, ok := r.keys[nameOf(before)]
 	if !ok || k.ID != before.ID || k.Sealed != before.Sealed {
 		return domain.ErrConflict
 	}
-	k.Sealed = sealed
-	s.ring.write(k)
+	k.Sealed, k.SealedBy = sealed, sealedBy
+	r.write(k)
 	return nil
+}
+
+// TurnCheck implements port.KeyChanges.
+func (s *Store) TurnCheck(ctx context.Context, e domain.Event, before, after domain.SealedKey) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if _, done := s.events.stored(e); done {
+		return nil
+	}
+	for _, k := range s.ring.keys {
+		if k.Kind != domain.KeyCheck && k.SealedBy != after.SealedBy {
+			return domain.ErrConflict
+		}
+	}
+	if err := s.ring.reseal(before, after.Sealed, after.SealedBy); err != nil {
+		return err
+	}
+	s.events.add(e, 0)
+	return nil
+}
+
+// SigningKeys implements port.KeyChanges.
+func (s *Store) SigningKeys(
+	ctx context.Context, after string, limit int,
+) (page []domain.SealedKey, next string, err error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, "", err
+	}
+	defer s.mu.Unlock()
+	read := 0
+	for _, tenantID := range slices.Sorted(maps.Keys(s.ring.ofTenant)) {
+		if tenantID <= after {
+			continue
+		}
+		if read >= limit {
+			return page, next, nil
+		}
+		for _, name := range s.ring.ofTenant[tenantID] {
+			k := s.ring.keys[name]
+			if read++; k.RetiredAt.IsZero() && k.RevokedAt.IsZero() {
+				page = append(page, k)
+			}
+		}
+		next = tenantID
+	}
+	return page, "", nil
 }
 
 // HasData implements port.Store.

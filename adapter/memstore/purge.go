@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"container/heap"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -26,7 +27,13 @@ type janitor struct {
 	behind      ids       // those that the next pass visits
 	tokensDone  bool
 	lastEndedAt time.Time
+	began       time.Time // of the pass
+	noted       time.Time // the smallest rotation instant that the pass has noted
+	lastBeganAt time.Time // of the last complete pass, as oldest
+	oldest      time.Time
 }
+
+var errRepeated = errors.New("memstore: a step of the janitor has the event of an earlier one")
 
 // Release implements port.Jobs.
 func (s *Store) Release(ctx context.Context, job, holder string) error {
@@ -37,6 +44,30 @@ func (s *Store) Release(ctx context.Context, job, holder string) error {
 	if j := &s.janitor; job == port.JobPurge && j.holder == holder {
 		j.leaseUntil = time.Time{}
 	}
+	if s.leases[job].holder == holder {
+		delete(s.leases, job)
+	}
+	return nil
+}
+
+// lease is the lease of a job other than the janitor's.
+type lease struct {
+	holder string
+	until  time.Time
+}
+
+// Lease implements port.Jobs.
+func (s *Store) Lease(ctx context.Context, l port.JobLease) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	now, until := instant(l.Now), instant(l.Until)
+	have := s.leases[l.Job]
+	if have.holder != l.Holder && have.until.After(now) && !have.until.After(until.Add(l.MaxClockSkew)) {
+		return domain.ErrConflict
+	}
+	s.leases[l.Job] = lease{l.Holder, until}
 	return nil
 }
 
@@ -55,13 +86,21 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 	if leased && j.holder != step.LeaseHolder || ended && !running && !step.EndedBefore.IsZero() {
 		return port.Purged{}, domain.ErrConflict
 	}
+	if _, ok := s.events.stored(step.Event); ok && len(step.Ended) > 0 {
+		return port.Purged{}, errRepeated
+	}
 	j.holder, j.leaseUntil = step.LeaseHolder, step.LeaseUntil
+	if !running {
+		j.began = step.Now
+	}
 	if !j.tokensDone {
 		return s.purgeTokens(step), nil
 	}
 	done := s.purgeTraces(step)
 	if done.Done = done.Marks+done.Tenants+done.Events < step.Limit; done.Done {
-		*j = janitor{lastEndedAt: step.Now, ahead: j.behind, behind: j.ahead}
+		*j = janitor{
+			lastEndedAt: step.Now, ahead: j.behind, behind: j.ahead, lastBeganAt: j.began, oldest: j.noted,
+		}
 	}
 	return done, nil
 }
@@ -70,10 +109,19 @@ func (s *Store) purgeTokens(step port.PurgeStep) (done port.Purged) {
 	j := &s.janitor
 	j.tokensDone = len(j.ahead) < step.Limit
 	deleted := make(map[domain.Scope][]domain.ID) // ascending
+	var revoked []domain.RefreshToken
 	for done.LookedAt < step.Limit && len(j.ahead) > 0 {
 		done.LookedAt++
 		j.after = heap.Pop(&j.ahead).(domain.ID)
 		t := s.tokens[j.after]
+		switch active := s.alive(t, step.Before); {
+		case active && slices.ContainsFunc(step.Ended, func(r port.RotationRange) bool { return r.Holds(t.RotatedAt) }):
+			s.revoke(t, port.Revocation{At: step.Now, Reason: domain.RevokedWithKey})
+			revoked = append(revoked, t)
+			t = s.tokens[t.ID]
+		case active && (j.noted.IsZero() || t.RotatedAt.Before(j.noted)):
+			j.noted = t.RotatedAt
+		}
 		if !s.hadEnded(t, step.Before) {
 			heap.Push(&j.behind, t.ID)
 			continue
@@ -93,6 +141,9 @@ func (s *Store) purgeTokens(step port.PurgeStep) (done port.Purged) {
 	}
 	for scope, ids := range deleted {
 		s.unlist(scope, ids)
+	}
+	if done.Revoked = len(revoked); done.Revoked > 0 {
+		s.events.add(step.Event, 0, revoked...)
 	}
 	return done
 }
@@ -195,4 +246,13 @@ func (s *Store) purgeTraces(step port.PurgeStep) (done port.Purged) {
 		done.Events++
 	}
 	return done
+}
+
+// OldestRotation implements port.KeyChanges.
+func (s *Store) OldestRotation(ctx context.Context) (began, oldest time.Time, err error) {
+	if err := s.lock(ctx); err != nil {
+		return time.Time{}, time.Time{}, err
+	}
+	defer s.mu.Unlock()
+	return s.janitor.lastBeganAt, s.janitor.oldest, nil
 }

@@ -9,13 +9,15 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// factKey names the refresh token or the mark that is a fact. The other field is zero.
+// factKey names the refresh token, the mark or the signing key that is a fact. The other fields are zero.
 type factKey struct {
 	session domain.ID
 	mark    domain.Scope
+	key     keyName
 }
 
-// reach holds the positions of the facts. The facts themselves are the refresh tokens and the marks.
+// reach holds the positions of the facts. The facts themselves are the refresh tokens, the marks
+// and the signing keys.
 type reach struct {
 	head      domain.Position
 	positions map[factKey]domain.Position // of every fact; 0 for one that is not stamped
@@ -99,6 +101,10 @@ func (s *Store) fact(k factKey) domain.Fact {
 		f.TenantID, f.SessionID = s.tokens[k.session].TenantID, k.session
 		return f
 	}
+	if k.key != (keyName{}) {
+		f.TenantID, f.KeyID = k.key.tenantID, s.ring.keys[k.key].ID
+		return f
+	}
 	m := s.marks[k.mark]
 	f.TenantID, f.ApplicationID, f.UserID = k.mark.TenantID, k.mark.ApplicationID, k.mark.UserID
 	f.Epoch, f.Except = m.Epoch, m.except
@@ -129,21 +135,24 @@ func (s *Store) Stamp(ctx context.Context, now time.Time, limit int) (stamped in
 		r.stamped = slices.DeleteFunc(r.stamped, r.isVoid)
 	}
 	r.head = max(r.head+1, domain.Position(now.UnixMicro()))
-	var sessions, marks int
+	var sessions, marks, keys int
 	for k := range r.unstamped {
 		delete(r.unstamped, k)
 		r.positions[k] = r.head
 		r.stamped = append(r.stamped, stampedFact{r.head, k})
-		if k.session.IsZero() {
-			marks++
-		} else {
+		switch {
+		case !k.session.IsZero():
 			sessions++
+		case k.key != (keyName{}):
+			keys++
+		default:
+			marks++
 		}
-		if max(sessions, marks) == limit {
+		if max(sessions, marks, keys) == limit {
 			break
 		}
 	}
-	return max(sessions, marks), nil
+	return max(sessions, marks, keys), nil
 }
 
 // Beat implements port.Reach.

@@ -48,6 +48,7 @@ type Store struct {
 	events        events
 	reach         reach
 	janitor       janitor
+	leases        map[string]lease // by job; not the janitor's
 }
 
 type application struct {
@@ -78,6 +79,7 @@ func New() *Store {
 		byHash:       make(map[string]domain.ID),
 		ring:         newKeyRing(),
 		reach:        newReach(),
+		leases:       make(map[string]lease),
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"math"
 	"net/http"
 	"runtime"
 	"runtime/debug"
@@ -327,6 +328,39 @@ func (m *Metrics) Feed(read func() Feed) {
 		Name: "refreshd_feed_repaired_total",
 		Help: "Revocations that a check found and that reads had missed. Alert above 0.",
 	}, func() float64 { return float64(read().Repaired) }))
+}
+
+// SigningKeys describes the signing keys of the tenants that the process has loaded.
+type SigningKeys struct {
+	Age               time.Duration  // of the oldest that signs
+	NextStep, Refusal *time.Duration // nil for never
+}
+
+// SigningKeys exports the state of signing keys, read at each scrape. Values of one tenant each were rejected: see the
+// comment of the package.
+func (m *Metrics) SigningKeys(read func() SigningKeys) {
+	add := func(o prometheus.GaugeOpts, value func(SigningKeys) float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(o, func() float64 { return value(read()) }))
+	}
+	until := func(d *time.Duration) float64 {
+		if d == nil {
+			return math.Inf(1)
+		}
+		return d.Seconds()
+	}
+	add(prometheus.GaugeOpts{
+		Name: "refreshd_signing_key_age_seconds",
+		Help: "How long the oldest key that signs has signed, of the tenants that this process has loaded; 0 for none.",
+	}, func(s SigningKeys) float64 { return s.Age.Seconds() })
+	add(prometheus.GaugeOpts{
+		Name: "refreshd_signing_key_next_step_seconds",
+		Help: "Time until another key signs for one of these tenants; +Inf if no start is stored.",
+	}, func(s SigningKeys) float64 { return until(s.NextStep) })
+	add(prometheus.GaugeOpts{
+		Name: "refreshd_verifier_refusal_seconds",
+		Help: "Time until verifiers with a cached key set may refuse new access tokens of one of these tenants; 0 while " +
+			"they may, +Inf for never. Alert below 3600.",
+	}, func(s SigningKeys) float64 { return until(s.Refusal) })
 }
 
 // Tables are PostgreSQL's statistics of row versions.

@@ -151,6 +151,17 @@ func TestTheFeedIsReadAtEachScrape(t *testing.T) {
 	wantLines(t, scrape(t, m), "refreshd_feed_age_seconds 0")
 }
 
+func TestTheSigningKeysAreReadAtEachScrape(t *testing.T) {
+	m := metrics.New("v1")
+	s := metrics.SigningKeys{Age: time.Hour, NextStep: new(24 * time.Hour), Refusal: new(time.Duration)}
+	m.SigningKeys(func() metrics.SigningKeys { return s })
+	wantLines(t, scrape(t, m), "refreshd_signing_key_age_seconds 3600", "refreshd_signing_key_next_step_seconds 86400",
+		"refreshd_verifier_refusal_seconds 0")
+	s = metrics.SigningKeys{}
+	wantLines(t, scrape(t, m), "refreshd_signing_key_age_seconds 0", "refreshd_signing_key_next_step_seconds +Inf",
+		"refreshd_verifier_refusal_seconds +Inf")
+}
+
 var (
 	snakeCase = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
 	// notWords are the labels whose values are not words.

@@ -203,8 +203,22 @@ func (s *store) APIKeyByName(ctx context.Context, name string) (domain.APIKey, e
 	return timed(s, "api_key_by_name", func() (domain.APIKey, error) { return s.Store.APIKeyByName(ctx, name) })
 }
 
-func (s *store) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
-	return timed(s, "api_key_by_hash", func() (domain.APIKey, error) { return s.Store.APIKeyByHash(ctx, hash) })
+func (s *store) APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error) {
+	return timed(s, "api_key_by_hash", func() (domain.APIKey, error) { return s.Store.APIKeyByHash(ctx, hashes...) })
+}
+
+func (s *store) RehashAPIKey(ctx context.Context, before, after domain.APIKey) error {
+	return timedOnly(s, "rehash_api_key", func() error { return s.Store.RehashAPIKey(ctx, before, after) })
+}
+
+func (s *store) APIKeysHashedWith(
+	ctx context.Context, number uint32, limit int,
+) (first []domain.APIKey, total int, err error) {
+	err = timedOnly(s, "api_keys_hashed_with", func() error {
+		first, total, err = s.Store.APIKeysHashedWith(ctx, number, limit)
+		return err
+	})
+	return first, total, err
 }
 
 func (s *store) KeyRevision(ctx context.Context) (uint64, error) {
@@ -227,8 +241,34 @@ func (s *store) AddKeys(ctx context.Context, e domain.Event, keys ...domain.Seal
 	return timedOnly(s, "add_keys", func() error { return s.Store.AddKeys(ctx, e, keys...) })
 }
 
-func (s *store) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
-	return timedOnly(s, "reseal", func() error { return s.Store.Reseal(ctx, before, sealed) })
+func (s *store) Reseal(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error {
+	return timedOnly(s, "reseal", func() error { return s.Store.Reseal(ctx, before, sealed, sealedBy) })
+}
+
+func (s *store) ChangeKeys(ctx context.Context, e domain.Event, c port.KeyChange) error {
+	return timedOnly(s, "change_keys", func() error { return s.Store.ChangeKeys(ctx, e, c) })
+}
+
+func (s *store) TurnCheck(ctx context.Context, e domain.Event, before, after domain.SealedKey) error {
+	return timedOnly(s, "turn_check", func() error { return s.Store.TurnCheck(ctx, e, before, after) })
+}
+
+func (s *store) SigningKeys(
+	ctx context.Context, after string, limit int,
+) (page []domain.SealedKey, next string, err error) {
+	err = timedOnly(s, "signing_keys", func() error {
+		page, next, err = s.Store.SigningKeys(ctx, after, limit)
+		return err
+	})
+	return page, next, err
+}
+
+func (s *store) OldestRotation(ctx context.Context) (began, oldest time.Time, err error) {
+	err = timedOnly(s, "oldest_rotation", func() error {
+		began, oldest, err = s.Store.OldestRotation(ctx)
+		return err
+	})
+	return began, oldest, err
 }
 
 func (s *store) HasData(ctx context.Context) (bool, error) {
@@ -241,6 +281,10 @@ func (s *store) Record(ctx context.Context, e domain.Event) error {
 
 func (s *store) Events(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
 	return timed(s, "events", func() (port.EventPage, error) { return s.Store.Events(ctx, q) })
+}
+
+func (s *store) Lease(ctx context.Context, l port.JobLease) error {
+	return timedOnly(s, "lease", func() error { return s.Store.Lease(ctx, l) })
 }
 
 func (s *store) Release(ctx context.Context, job, holder string) error {

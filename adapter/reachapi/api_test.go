@@ -57,7 +57,7 @@ type apiKeys struct {
 	s *service
 }
 
-func (a apiKeys) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+func (a apiKeys) APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error) {
 	a.s.lookups.Add(1)
 	if a.s.outage.Load() {
 		return domain.APIKey{}, domain.ErrUnavailable
@@ -69,7 +69,7 @@ func (a apiKeys) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, 
 	if checked != nil {
 		checked()
 	}
-	return a.Store.APIKeyByHash(ctx, hash)
+	return a.Store.APIKeyByHash(ctx, hashes...)
 }
 
 func (s *service) onCheck(do func()) {

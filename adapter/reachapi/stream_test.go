@@ -350,9 +350,9 @@ type countedKeys struct {
 	lookUps atomic.Int64
 }
 
-func (k *countedKeys) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+func (k *countedKeys) APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error) {
 	k.lookUps.Add(1)
-	return k.keyStore.APIKeyByHash(ctx, hash)
+	return k.keyStore.APIKeyByHash(ctx, hashes...)
 }
 
 // An outage of the store that holds API keys must not make every resource server stale. The feed has connections of
@@ -623,13 +623,13 @@ type slowKeys struct {
 
 type keyStore = port.APIKeys
 
-func (k slowKeys) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+func (k slowKeys) APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error) {
 	select {
 	case <-time.After(k.took):
 	case <-ctx.Done():
 		return domain.APIKey{}, fmt.Errorf("%w: %w", domain.ErrUnavailable, ctx.Err())
 	}
-	return k.keyStore.APIKeyByHash(ctx, hash)
+	return k.keyStore.APIKeyByHash(ctx, hashes...)
 }
 
 // scan reads one event. ok is false at the end.

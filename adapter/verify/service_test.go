@@ -96,8 +96,11 @@ func TestTheStreamOfTheServiceIsUnderstood(t *testing.T) {
 	facts.add(domain.Fact{TenantID: "globex", Epoch: 1 << 40})
 	facts.add(domain.Fact{TenantID: "acme", KeyID: first.kid})
 	until("a key", newer, verify.ErrRevoked)
-	is("another key", second.token(with{"iss": address, "sid": other, "rve": 8}), nil)
-	if s := v.State(); !s.Ready || s.Tenant != "acme" || s.Facts != 5 {
+	byOther := second.token(with{"iss": address, "sid": other, "rve": 8})
+	is("another key", byOther, nil)
+	facts.add(domain.Fact{KeyID: second.kid})
+	until("a shared key", byOther, verify.ErrRevoked)
+	if s := v.State(); !s.Ready || s.Tenant != "acme" || s.Facts != 6 {
 		t.Errorf("the state is %+v", s)
 	}
 }

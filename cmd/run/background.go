@@ -39,6 +39,7 @@ func (s *service) workers(c config.Config, log io.Writer) []worker {
 		{name: "revocation reader", forRequests: true, run: s.feed.RunReader},
 		{name: "revocation stamper", forRequests: true, run: s.feed.RunStamper},
 		{name: "refused API keys", forRequests: true, run: s.refused.Run},
+		{name: "key rotation", run: s.rotateKeys},
 	}
 	if c.PurgeInterval > 0 {
 		workers = append(workers, worker{name: "purge", run: func(ctx context.Context) error {

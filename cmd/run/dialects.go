@@ -104,7 +104,7 @@ func (s *service) tokens(
 		Logout: &usecase.Logout{
 			Revocations: s.store, Tokens: s.store, Keys: s.keys, Clock: s.clock,
 		},
-		Publish:   &usecase.Publish{Tenants: s.store, Keys: s.keys, Clock: s.clock},
+		Publish:   &usecase.Publish{Tenants: s.store, Keys: s.keys, Clock: s.clock, RootTenant: c.RootTenant},
 		Ready:     ready,
 		Examples:  httpapi.Examples{URL: publicURL, TenantID: tenantID, ApplicationID: applicationID},
 		Exchanged: func(e usecase.Exchanged) { s.metrics.Exchanged(e.Outcome, e.AddressChanged, e.Why) },
@@ -135,7 +135,7 @@ func (s *service) administration(ctx context.Context, publicURL string) (*admina
 // examples are for the documents, which are public: the tenant and its first application, if there is only one tenant.
 // With several tenants none is named, because each would learn of another.
 func (s *service) examples(ctx context.Context) (tenantID, applicationID string, err error) {
-	t, one, err := usecase.OnlyTenant(ctx, s.store)
+	t, one, err := onlyTenant(ctx, s.store)
 	if err != nil || !one {
 		return "", "", err
 	}

@@ -352,7 +352,8 @@ func (w *walk) dump(t *testing.T) string {
 func TestAServiceRecordsARefusedAPIKey(t *testing.T) {
 	s, h := onMemory(t)
 	text := "ak_" + strings.Repeat("k", 32)
-	k := domain.APIKey{ID: domain.ID{6: 0x70, 8: 0x80}, Name: "k", Hash: s.keys.HashAPIKey(domain.NewSecret(text))}
+	hash, number := s.keys.HashAPIKey(domain.NewSecret(text))
+	k := domain.APIKey{ID: domain.ID{6: 0x70, 8: 0x80}, Name: "k", Hash: hash, HashKey: number}
 	if _, err := s.store.SaveAPIKey(t.Context(), k, 0, domain.Event{ID: domain.ID{1}}); err != nil {
 		t.Fatal(err)
 	}

@@ -318,7 +318,7 @@ func (s *service) filled(ctx context.Context, k admin.Kickstart, begun bool) (bo
 	if _, err := s.store.APIKeyByName(ctx, k.APIKeys[0].APIKey.Name); !errors.Is(err, domain.ErrNotFound) {
 		return true, err
 	}
-	t, one, err := usecase.OnlyTenant(ctx, s.store)
+	t, one, err := onlyTenant(ctx, s.store)
 	t.Version = 0
 	return !one || !reflect.DeepEqual(t, k.Tenants[0].Tenant), err
 }

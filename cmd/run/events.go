@@ -10,6 +10,8 @@ const (
 	eventMigrated         = "database.migrated"
 	eventKeysReloaded     = "keys.reloaded"
 	eventKeysReloadFailed = "keys.reload_failed"
+	eventKeysRotated      = "keys.rotated"
+	eventKeyRotateFailed  = "keys.rotation_failed"
 	eventPurgePass        = "purge.pass"
 	eventPurgeFailed      = "purge.failed"
 	eventWorkerFailed     = "background.failed"

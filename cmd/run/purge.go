@@ -18,7 +18,7 @@ import (
 func janitor(store port.Store, clock usecase.Clock, c config.Config) *usecase.Purge {
 	return &usecase.Purge{
 		Janitor: store, Events: store, Jobs: store, Clock: clock, Pause: pause, LeaseHolder: rand.Text(),
-		After: c.PurgeAfter, KeepEvents: c.AuditRetention, Random: rand.Reader,
+		After: c.PurgeAfter, KeepEvents: c.AuditRetention, Random: rand.Reader, Keys: store,
 	}
 }
 
@@ -35,12 +35,14 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // runJanitor makes passes until ctx is done.
 func (s *service) runJanitor(ctx context.Context, c config.Config) error {
-	janitor(s.store, s.clock, c).Run(ctx, c.PurgeInterval,
+	j := janitor(s.store, s.clock, c)
+	j.Asked = s.purgeAsked
+	j.Run(ctx, c.PurgeInterval,
 		func(p port.Purged) {
 			s.metrics.Purged(p.LookedAt, p.Deleted, p.Done)
-			if p.Deleted+p.Marks+p.Tenants+p.Events > 0 {
-				s.log.Debug("purged", "event", eventPurgePass, "refreshTokens", p.Deleted, "marks", p.Marks,
-					"tenants", p.Tenants, "events", p.Events)
+			if p.Deleted+p.Revoked+p.Marks+p.Tenants+p.Events > 0 {
+				s.log.Debug("purged", "event", eventPurgePass, "refreshTokens", p.Deleted, "revoked", p.Revoked,
+					"marks", p.Marks, "tenants", p.Tenants, "events", p.Events)
 			}
 		},
 		func(err error) {

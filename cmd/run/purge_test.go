@@ -38,6 +38,8 @@ func (s *steps) Purge(context.Context, port.PurgeStep) (port.Purged, error) {
 	return p, nil
 }
 
+func (s *steps) Lease(context.Context, port.JobLease) error { return nil }
+
 func (s *steps) Release(context.Context, string, string) error { return nil }
 
 func (s *steps) Events(context.Context, port.EventQuery) (port.EventPage, error) {

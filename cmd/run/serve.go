@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/adapter/cli"
+	"github.com/refreshd/refreshd/adapter/metrics"
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/config"
 )
@@ -121,6 +122,7 @@ func (s *service) newServer(ctx context.Context, c config.Config, publicURL stri
 	readiness := &readiness{ctx: ctx, probe: s.store.Ready, log: s.log} // the API's and the admin listener's
 	s.metrics.Ready(readiness.scraped)
 	s.metrics.PurgeInterval(c.PurgeInterval)
+	s.metrics.SigningKeys(func() metrics.SigningKeys { return metrics.SigningKeys(s.keys.Stats(ctx)) })
 	handler, err := s.newHandler(ctx, c, publicURL, readiness.ready)
 	if err != nil {
 		return nil, err

@@ -35,6 +35,8 @@ type service struct {
 	log     *slog.Logger
 	clock   usecase.Clock
 	copied  *usecase.CopiedKeys // nil for none
+	// purgeAsked receives when the janitor should make a pass: a token key was revoked.
+	purgeAsked chan struct{}
 }
 
 // newService returns the parts that need no store.
@@ -43,6 +45,7 @@ func (p process) newService(c config.Config) *service {
 	return &service{
 		kind: kind, place: placeOf(kind, c.Database), signer: jwxsigner.New(rand.Reader),
 		metrics: metrics.New(p.programVersion()), log: p.logger(c), copied: p.copied, clock: time.Now,
+		purgeAsked: make(chan struct{}, 1),
 	}
 }
 
@@ -142,7 +145,8 @@ func (s *service) openKeys(ctx context.Context, c config.Config, readOnly bool) 
 		return err
 	}
 	k := usecase.KeysConfig{Store: s.store, Signer: s.signer, Master: master, Clock: s.clock, Random: rand.Reader}
-	k.ReadOnly, k.Copied = readOnly, s.copied
+	k.ReadOnly, k.Copied, k.Rotation, k.CacheAge = readOnly, s.copied, c.KeyRotation, c.KeyCacheAge
+	k.TokenKeyRevoked = s.askPurge
 	if !c.MasterKeyPrevious.IsZero() {
 		previous, err := domain.ParseMasterKey(c.MasterKeyPrevious)
 		if err != nil {
@@ -156,6 +160,14 @@ func (s *service) openKeys(ctx context.Context, c config.Config, readOnly bool) 
 			"REFRESHD_MASTER_KEY_PREVIOUS. Nothing was changed", err)
 	}
 	return err
+}
+
+// askPurge has the janitor make a pass soon.
+func (s *service) askPurge() {
+	select {
+	case s.purgeAsked <- struct{}{}:
+	default: // it was asked already
+	}
 }
 
 // masterKey returns the configured key, or that of the place of the store.

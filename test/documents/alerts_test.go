@@ -181,6 +181,7 @@ func healthy() map[string]string {
 			`refreshd_credentials_failed_total{kind="token_string"}`:   "0+6x220",
 			`refreshd_feed_age_seconds{}`:                              "0.6x220",
 			`refreshd_feed_repaired_total{}`:                           "0x220",
+			`refreshd_verifier_refusal_seconds{}`:                      "90000x220",
 			`refreshd_purge_interval_seconds{}`:                        "3600x220",
 			`refreshd_purge_last_pass_timestamp_seconds{}`:             "0+60x220",
 			`process_start_time_seconds{}`:                             "-90000x220",
@@ -311,6 +312,12 @@ var alertCases = []struct {
 		[]string{"124m"}, []string{"RefreshdFeedStale"}},
 	{"the feed missed revocations", with(map[string]string{"refreshd_feed_repaired_total{}": "0x120 2x100"}),
 		[]string{"124m"}, []string{"RefreshdFeedRepaired"}},
+	{"a key signs that verifiers do not know", with(map[string]string{
+		"refreshd_verifier_refusal_seconds{}": "90000x120 0x100",
+	}), []string{"124m"}, []string{"RefreshdVerifiersMayRefuse"}},
+	{"a key is about to sign that verifiers do not know", with(map[string]string{
+		"refreshd_verifier_refusal_seconds{}": "7200x120 3000-60x100",
+	}), []string{"124m"}, []string{"RefreshdVerifiersMayRefuse"}},
 	{"no purge ends", just(func(metric, values string) (string, bool) {
 		if strings.Contains(metric, "last_pass") {
 			return "-36000x220", true

@@ -86,18 +86,25 @@ type faulty struct {
 	apiKey            func(context.Context, domain.ID) (domain.APIKey, error)
 	apiKeys           func(context.Context, string, domain.ID, int) ([]domain.APIKey, domain.ID, error)
 	apiKeyByName      func(context.Context, string) (domain.APIKey, error)
-	apiKeyByHash      func(context.Context, string) (domain.APIKey, error)
+	apiKeyByHash      func(context.Context, ...string) (domain.APIKey, error)
 	keyRevision       func(context.Context) (uint64, error)
 	keysSince         func(context.Context, uint64, int) ([]domain.SealedKey, error)
 	keysOfTenant      func(context.Context, string) ([]domain.SealedKey, error)
 	keyByID           func(context.Context, string) (domain.SealedKey, error)
 	addKey            func(context.Context, domain.Event, domain.SealedKey) error // for each key of AddKeys
 	addKeys           func(context.Context, domain.Event, ...domain.SealedKey) error
-	reseal            func(context.Context, domain.SealedKey, string) error
+	reseal            func(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error
+	changeKeys        func(context.Context, domain.Event, port.KeyChange) error
+	turnCheck         func(ctx context.Context, e domain.Event, before, after domain.SealedKey) error
+	signingKeys       func(ctx context.Context, after string, limit int) ([]domain.SealedKey, string, error)
+	oldestRotation    func(context.Context) (began, oldest time.Time, err error)
+	rehashAPIKey      func(ctx context.Context, before, after domain.APIKey) error
+	apiKeysHashedWith func(ctx context.Context, number uint32, limit int) ([]domain.APIKey, int, error)
 	hasData           func(context.Context) (bool, error)
 	record            func(context.Context, domain.Event) error
 	events            func(context.Context, port.EventQuery) (port.EventPage, error)
 	purge             func(context.Context, port.PurgeStep) (port.Purged, error)
+	lease             func(ctx context.Context, l port.JobLease) error
 	release           func(ctx context.Context, job, holder string) error
 	revoked           func(context.Context, port.FactQuery, func(domain.Fact)) (port.Reading, error)
 	stamp             func(ctx context.Context, now time.Time, limit int) (int, error)
@@ -119,9 +126,11 @@ func newFaulty(s port.Store) *faulty {
 		deleteAPIKey: s.DeleteAPIKey, apiKey: s.APIKey, apiKeys: s.APIKeys,
 		apiKeyByName: s.APIKeyByName, apiKeyByHash: s.APIKeyByHash,
 		keyRevision: s.KeyRevision, keysSince: s.KeysSince, keysOfTenant: s.KeysOfTenant, keyByID: s.KeyByID,
-		addKey:  func(ctx context.Context, e domain.Event, k domain.SealedKey) error { return s.AddKeys(ctx, e, k) },
+		addKey:     func(ctx context.Context, e domain.Event, k domain.SealedKey) error { return s.AddKeys(ctx, e, k) },
+		changeKeys: s.ChangeKeys, turnCheck: s.TurnCheck, signingKeys: s.SigningKeys, oldestRotation: s.OldestRotation,
+		rehashAPIKey: s.RehashAPIKey, apiKeysHashedWith: s.APIKeysHashedWith,
 		addKeys: s.AddKeys, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
-		record: s.Record, events: s.Events, release: s.Release,
+		record: s.Record, events: s.Events, lease: s.Lease, release: s.Release,
 		revoked: s.Revoked, stamp: s.Stamp, beat: s.Beat, longestAccessTTL: s.LongestAccessTTL,
 	}
 }
@@ -150,6 +159,8 @@ func (f *faulty) Beat(ctx context.Context, reader string, at time.Time) error {
 func (f *faulty) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {
 	return f.longestAccessTTL(ctx, tenantID)
 }
+
+func (f *faulty) Lease(ctx context.Context, l port.JobLease) error { return f.lease(ctx, l) }
 
 func (f *faulty) Release(ctx context.Context, job, holder string) error {
 	return f.release(ctx, job, holder)
@@ -319,8 +330,8 @@ func (f *faulty) APIKeyByName(ctx context.Context, name string) (domain.APIKey, 
 	return f.apiKeyByName(ctx, name)
 }
 
-func (f *faulty) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
-	return f.apiKeyByHash(ctx, hash)
+func (f *faulty) APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error) {
+	return f.apiKeyByHash(ctx, hashes...)
 }
 
 func (f *faulty) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenant, error) {
@@ -354,8 +365,32 @@ func (f *faulty) AddKeys(ctx context.Context, e domain.Event, keys ...domain.Sea
 	return f.addKeys(ctx, e, keys...)
 }
 
-func (f *faulty) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
-	return f.reseal(ctx, before, sealed)
+func (f *faulty) Reseal(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error {
+	return f.reseal(ctx, before, sealed, sealedBy)
+}
+
+func (f *faulty) ChangeKeys(ctx context.Context, e domain.Event, c port.KeyChange) error {
+	return f.changeKeys(ctx, e, c)
+}
+
+func (f *faulty) TurnCheck(ctx context.Context, e domain.Event, before, after domain.SealedKey) error {
+	return f.turnCheck(ctx, e, before, after)
+}
+
+func (f *faulty) SigningKeys(ctx context.Context, after string, limit int) ([]domain.SealedKey, string, error) {
+	return f.signingKeys(ctx, after, limit)
+}
+
+func (f *faulty) OldestRotation(ctx context.Context) (began, oldest time.Time, err error) {
+	return f.oldestRotation(ctx)
+}
+
+func (f *faulty) RehashAPIKey(ctx context.Context, before, after domain.APIKey) error {
+	return f.rehashAPIKey(ctx, before, after)
+}
+
+func (f *faulty) APIKeysHashedWith(ctx context.Context, number uint32, limit int) ([]domain.APIKey, int, error) {
+	return f.apiKeysHashedWith(ctx, number, limit)
 }
 
 func (f *faulty) HasData(ctx context.Context) (bool, error) { return f.hasData(ctx) }

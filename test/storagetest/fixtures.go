@@ -150,9 +150,9 @@ func zeroSettings() domain.Settings {
 func fullAPIKey() domain.APIKey {
 	return domain.APIKey{
 		ID: tokenID(70), Name: "backend", Hash: everyByte[:32], TenantID: "acme", Version: 97,
-		PreviousHash: everyByte[32:64],
-		Permissions:  domain.Permissions{"/jwt/refresh": {"GET", "DELETE"}, "*": {"*"}},
-		ExpiresAt:    t0.Add(11 * tick),
+		PreviousHash: everyByte[32:64], HashKey: 4_000_000_003, PreviousHashKey: 5,
+		Permissions: domain.Permissions{"/jwt/refresh": {"GET", "DELETE"}, "*": {"*"}},
+		ExpiresAt:   t0.Add(11 * tick),
 	}
 }
 
@@ -160,7 +160,8 @@ func fullAPIKey() domain.APIKey {
 func fullSealedKey() domain.SealedKey {
 	return domain.SealedKey{
 		Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.ES256, Number: 4_000_000_001, ID: "kid-1",
-		CreatedAt: t0.Add(1 * tick), StartsAt: t0.Add(2 * tick), RetiredAt: t0.Add(3 * tick), Sealed: everyByte,
+		Name: awkward, CreatedAt: t0.Add(1 * tick), StartsAt: t0.Add(2 * tick), RetiredAt: t0.Add(3 * tick),
+		KnownAt: t0.Add(4 * tick), RevokedAt: t0.Add(5 * tick), Sealed: everyByte, SealedBy: "master",
 	}
 }
 

@@ -231,7 +231,7 @@ var keeping = []clause{
 		e.wantKeys(sealed(e.wantOneWinner(errs, domain.ErrDuplicate)))
 	}},
 
-	{"Keys/Reseal/replaces the ciphertext of that key and nothing else", func(e *env) {
+	{"Keys/Reseal/replaces ciphertext and SealedBy of that key and nothing else", func(e *env) {
 		want := []domain.SealedKey{fullSealedKey(), tokenKey(1), tokenKey(2)}
 		want[2].Sealed = want[1].Sealed // equal by chance
 		for _, k := range want {
@@ -240,7 +240,8 @@ var keeping = []clause{
 		for i := range want {
 			before := want[i]
 			want[i].Sealed = fmt.Sprint("\x00\xff again ", i)
-			e.must(e.store.Reseal(e.Context(), before, want[i].Sealed))
+			want[i].SealedBy = fmt.Sprint("master ", i)
+			e.must(e.store.Reseal(e.Context(), before, want[i].Sealed, want[i].SealedBy))
 			e.wantKeys(want...)
 		}
 	}},
@@ -249,8 +250,8 @@ var keeping = []clause{
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
 		changed := tokenKey(1)
 		changed.Sealed = "another"
-		e.wantErr("changed", e.store.Reseal(e.Context(), changed, "again"), domain.ErrConflict)
-		e.wantErr("unknown", e.store.Reseal(e.Context(), tokenKey(2), "again"), domain.ErrConflict)
+		e.wantErr("changed", e.store.Reseal(e.Context(), changed, "again", ""), domain.ErrConflict)
+		e.wantErr("unknown", e.store.Reseal(e.Context(), tokenKey(2), "again", ""), domain.ErrConflict)
 		e.wantKeys(tokenKey(1))
 		e.wantKeyRevision("after one key and two conflicts", 1)
 	}},
@@ -258,7 +259,7 @@ var keeping = []clause{
 	{"Keys/Reseal/gives the key the next revision", func(e *env) {
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(2)))
-		e.must(e.store.Reseal(e.Context(), tokenKey(1), "again"))
+		e.must(e.store.Reseal(e.Context(), tokenKey(1), "again", ""))
 		e.wantKeyRevision("after three writes", 3)
 		keys, err := e.store.KeysSince(e.Context(), 2, 10)
 		e.must(err)
@@ -276,7 +277,7 @@ var keeping = []clause{
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
 		hs := e.handles(3)
 		errs := make([]error, 20)
-		together(len(errs), func(i int) { errs[i] = hs[i%3].Reseal(e.Context(), tokenKey(1), fmt.Sprint("again ", i)) })
+		together(len(errs), func(i int) { errs[i] = hs[i%3].Reseal(e.Context(), tokenKey(1), fmt.Sprint("again ", i), "") })
 		want := tokenKey(1)
 		want.Sealed = fmt.Sprint("again ", e.wantOneWinner(errs, domain.ErrConflict))
 		e.wantKeys(want)

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -41,6 +42,28 @@ var eventPurgeMutants = []mutant{
 						return err
 					}
 				}
+			}
+		},
+	},
+	{
+		clause: leaseExcludes,
+		fault:  "a lease excludes nobody",
+		inject: func(f *faulty) {
+			f.lease = func(ctx context.Context, l port.JobLease) error {
+				if err := f.within.Lease(ctx, l); !errors.Is(err, domain.ErrConflict) {
+					return err
+				}
+				return nil
+			}
+		},
+	},
+	{
+		clause: leaseExcludes,
+		fault:  "a lease that is too long is not void",
+		inject: func(f *faulty) {
+			f.lease = func(ctx context.Context, l port.JobLease) error {
+				l.MaxClockSkew = 365 * 24 * time.Hour
+				return f.within.Lease(ctx, l)
 			}
 		},
 	},

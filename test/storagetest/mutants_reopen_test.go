@@ -152,8 +152,8 @@ func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 		"API keys lose their permissions": {
 			"Reopens/API keys are stored",
 			func(f *faulty, reopened func() bool) {
-				f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
-					k, err := f.within.APIKeyByHash(ctx, hash)
+				f.apiKeyByHash = func(ctx context.Context, hashes ...string) (domain.APIKey, error) {
+					k, err := f.within.APIKeyByHash(ctx, hashes...)
 					if reopened() {
 						k.Permissions = nil
 					}

@@ -161,8 +161,8 @@ var promiseMutants = []mutant{
 		clause: "Store/Context/one that is done ends every call with an operational error",
 		fault:  "a call that was cut off found nothing",
 		inject: func(f *faulty) {
-			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
-				k, err := f.within.APIKeyByHash(ctx, hash)
+			f.apiKeyByHash = func(ctx context.Context, hashes ...string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByHash(ctx, hashes...)
 				if err != nil {
 					err = domain.ErrNotFound
 				}
@@ -225,7 +225,12 @@ var promiseMutants = []mutant{
 		fault:  "a handle caches API keys",
 		each:   true,
 		inject: func(f *faulty) {
-			f.apiKeyByHash = once(f.within.APIKeyByHash)
+			byHash := once(func(ctx context.Context, hash string) (domain.APIKey, error) {
+				return f.within.APIKeyByHash(ctx, hash)
+			})
+			f.apiKeyByHash = func(ctx context.Context, hashes ...string) (domain.APIKey, error) {
+				return byHash(ctx, hashes[0])
+			}
 		},
 	},
 	{
@@ -351,8 +356,8 @@ var promiseMutants = []mutant{
 		clause: "Store/Values/text keeps every byte",
 		fault:  "bytes end at the first NUL",
 		inject: func(f *faulty) {
-			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
-				k, err := f.within.APIKeyByHash(ctx, hash)
+			f.apiKeyByHash = func(ctx context.Context, hashes ...string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByHash(ctx, hashes...)
 				k.Hash, _, _ = strings.Cut(k.Hash, "\x00")
 				return k, err
 			}
@@ -3096,8 +3101,8 @@ var directoryMutants = []mutant{
 		clause: "Tenants/DeleteTenant/deletes it with applications and API keys, ends its refresh tokens, and no more",
 		fault:  "API keys survive their tenant",
 		inject: func(f *faulty) {
-			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
-				k, err := f.within.APIKeyByHash(ctx, hash)
+			f.apiKeyByHash = func(ctx context.Context, hashes ...string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByHash(ctx, hashes...)
 				return k, instead(err, domain.ErrNotFound)
 			}
 		},
@@ -3232,8 +3237,8 @@ var keyMutants = []mutant{
 		clause: "APIKeys/SaveAPIKey/keeps every field",
 		fault:  "permissions have one method each",
 		inject: func(f *faulty) {
-			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
-				k, err := f.within.APIKeyByHash(ctx, hash)
+			f.apiKeyByHash = func(ctx context.Context, hashes ...string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByHash(ctx, hashes...)
 				for endpoint, methods := range k.Permissions {
 					k.Permissions[endpoint] = methods[:1]
 				}
@@ -3245,7 +3250,7 @@ var keyMutants = []mutant{
 		clause: "APIKeys/SaveAPIKey/replaces the key of that name, whole, and its hash finds nothing any more",
 		fault:  "the old hash still finds the key",
 		inject: func(f *faulty) {
-			f.apiKeyByHash = func(ctx context.Context, _ string) (domain.APIKey, error) {
+			f.apiKeyByHash = func(ctx context.Context, _ ...string) (domain.APIKey, error) {
 				return f.within.APIKeyByName(ctx, "backend")
 			}
 		},
@@ -3298,9 +3303,9 @@ var keyMutants = []mutant{
 		clause: "APIKeys/SaveAPIKey/its previous hash finds it too, until it has another one or none",
 		fault:  "the previous hash finds nothing",
 		inject: func(f *faulty) {
-			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
-				k, err := f.within.APIKeyByHash(ctx, hash)
-				if k.Hash != hash {
+			f.apiKeyByHash = func(ctx context.Context, hashes ...string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByHash(ctx, hashes...)
+				if k.Hash != hashes[0] {
 					return domain.APIKey{}, domain.ErrNotFound
 				}
 				return k, err
@@ -3323,11 +3328,11 @@ var keyMutants = []mutant{
 		clause: "APIKeys/SaveAPIKey/its previous hash finds it too, until it has another one or none",
 		fault:  "the empty text finds a key without a previous hash",
 		inject: func(f *faulty) {
-			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
-				if hash == "" {
+			f.apiKeyByHash = func(ctx context.Context, hashes ...string) (domain.APIKey, error) {
+				if hashes[0] == "" {
 					return f.within.APIKeyByName(ctx, "backend")
 				}
-				return f.within.APIKeyByHash(ctx, hash)
+				return f.within.APIKeyByHash(ctx, hashes...)
 			}
 		},
 	},
@@ -3389,9 +3394,9 @@ var keyMutants = []mutant{
 		clause: "APIKeys/APIKeyByHash/what does not exist is not found, however near",
 		fault:  "hashes are compared up to the shorter one",
 		inject: func(f *faulty) {
-			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
+			f.apiKeyByHash = func(ctx context.Context, hashes ...string) (domain.APIKey, error) {
 				k, err := f.within.APIKeyByName(ctx, "backend")
-				if err == nil && !strings.HasPrefix(k.Hash, hash) && !strings.HasPrefix(hash, k.Hash) {
+				if err == nil && !strings.HasPrefix(k.Hash, hashes[0]) && !strings.HasPrefix(hashes[0], k.Hash) {
 					err = domain.ErrNotFound
 				}
 				return k, err
@@ -3450,14 +3455,14 @@ var keyMutants = []mutant{
 		inject: overwriteKeys,
 	},
 	{
-		clause: "Keys/Reseal/replaces the ciphertext of that key and nothing else",
+		clause: "Keys/Reseal/replaces ciphertext and SealedBy of that key and nothing else",
 		fault:  "a key is identified by its ciphertext alone",
 		inject: func(f *faulty) {
-			f.reseal = func(ctx context.Context, before domain.SealedKey, sealed string) error {
+			f.reseal = func(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error {
 				keys, err := sealedKeys(ctx, f.within)
 				for _, k := range keys {
 					if k.Sealed == before.Sealed {
-						err = errors.Join(err, f.within.Reseal(ctx, k, sealed))
+						err = errors.Join(err, f.within.Reseal(ctx, k, sealed, sealedBy))
 					}
 				}
 				return err
@@ -3627,17 +3632,17 @@ func overwriteKeys(f *faulty) {
 			return err
 		}
 		keys, err := sealedKeys(ctx, f.within)
-		return errors.Join(err, instead(f.within.Reseal(ctx, keyOf(keys, k), k.Sealed), domain.ErrConflict))
+		return errors.Join(err, instead(f.within.Reseal(ctx, keyOf(keys, k), k.Sealed, k.SealedBy), domain.ErrConflict))
 	}
 }
 
 // blindReseal: the ciphertext is replaced without a comparison.
 func blindReseal(f *faulty) {
-	f.reseal = func(ctx context.Context, before domain.SealedKey, sealed string) error {
+	f.reseal = func(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error {
 		keys, err := sealedKeys(ctx, f.within)
 		if err != nil {
 			return err
 		}
-		return instead(f.within.Reseal(ctx, keyOf(keys, before), sealed), domain.ErrConflict)
+		return instead(f.within.Reseal(ctx, keyOf(keys, before), sealed, sealedBy), domain.ErrConflict)
 	}
 }

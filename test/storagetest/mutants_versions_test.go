@@ -268,10 +268,10 @@ var versionMutants = []mutant{
 			saved[w.k.Hash] = w.k
 			return w.in(ctx, f.within)
 		}
-		f.apiKeyByHash = func(_ context.Context, hash string) (domain.APIKey, error) {
+		f.apiKeyByHash = func(_ context.Context, hashes ...string) (domain.APIKey, error) {
 			mu.Lock()
 			defer mu.Unlock()
-			return saved[hash], nil
+			return saved[hashes[0]], nil
 		}
 	}, false},
 	{apiKeysKept, "a deletion of an API key ignores its version", ignoringVersions, false},

@@ -169,7 +169,7 @@ var promises = []clause{
 		for i := range 4 {
 			k := tokenKey(uint32(i + 1))
 			e.must(hs[i%2].AddKeys(e.Context(), NewEvent(), k))
-			e.must(hs[i%2].Reseal(e.Context(), k, "sealed again"))
+			e.must(hs[i%2].Reseal(e.Context(), k, "sealed again", ""))
 			for _, h := range hs {
 				keys, err := sealedKeys(e.Context(), h)
 				e.must(err)
@@ -396,8 +396,12 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 		"DeleteTenant":      s.DeleteTenant(ctx, "acme", 1, event(96)),
 		"DeleteAPIKey":      s.DeleteAPIKey(ctx, tokenID(1), 1, event(97)),
 		"AddKeys":           s.AddKeys(ctx, event(98), tokenKey(99)),
-		"Reseal":            s.Reseal(ctx, key, "sealed again"),
+		"Reseal":            s.Reseal(ctx, key, "sealed again", ""),
+		"ChangeKeys":        s.ChangeKeys(ctx, event(100), port.KeyChange{Add: []domain.SealedKey{tokenKey(98)}}),
+		"TurnCheck":         s.TurnCheck(ctx, event(101), key, key),
+		"RehashAPIKey":      s.RehashAPIKey(ctx, domain.APIKey{ID: tokenID(1), Hash: "hash"}, domain.APIKey{Hash: "again"}),
 		"Record":            s.Record(ctx, event(99)),
+		"Lease":             s.Lease(ctx, port.JobLease{Job: port.JobRotateKeys, Holder: "one", Now: t0, Until: t0}),
 		"Release":           s.Release(ctx, port.JobPurge, "one"),
 		"Beat":              s.Beat(ctx, "one", t0),
 	}
@@ -422,6 +426,9 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["APIKeyByHash"] = s.APIKeyByHash(ctx, "hash")
 	_, errs["TenantByIssuer"] = s.TenantByIssuer(ctx, "https://acme.example")
 	_, _, errs["Applications"] = s.Applications(ctx, "acme", "", 1)
+	_, _, errs["APIKeysHashedWith"] = s.APIKeysHashedWith(ctx, 1, 1)
+	_, _, errs["SigningKeys"] = s.SigningKeys(ctx, "", 1)
+	_, _, errs["OldestRotation"] = s.OldestRotation(ctx)
 	_, errs["KeyRevision"] = s.KeyRevision(ctx)
 	_, errs["KeysSince"] = s.KeysSince(ctx, 0, 1)
 	_, errs["KeysOfTenant"] = s.KeysOfTenant(ctx, "")

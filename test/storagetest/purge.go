@@ -126,6 +126,7 @@ const (
 	purgeEvents   = "Janitor/Purge/deletes the events below an id, and no others"
 	releaseFrees  = "Jobs/Release/lets another holder continue at the job's position"
 	releaseOthers = "Jobs/Release/ends no lease of another holder or job"
+	leaseExcludes = "Jobs/Lease/excludes other holders of the job until it ends or is released"
 )
 
 var purging = []clause{
@@ -178,6 +179,32 @@ var purging = []clause{
 		e.must(e.store.Release(e.Context(), "another", "one"))
 		_, err := e.store.Purge(e.Context(), stepOf("two", t0, t0, 1))
 		e.wantErr("the lease is another's still", err, domain.ErrConflict)
+	}},
+
+	{leaseExcludes, func(e *env) {
+		hs := e.handles(2)
+		const two = port.JobRotateKeys
+		lease := func(h int, job, holder string, now, until time.Duration) error {
+			return hs[h].Lease(e.Context(), port.JobLease{
+				Job: job, Holder: holder, Now: t0.Add(now), Until: t0.Add(until), MaxClockSkew: time.Minute,
+			})
+		}
+		e.must(lease(0, two, "one", 0, time.Hour))
+		e.wantErr("while the lease is another's", lease(1, two, "two", time.Hour-time.Microsecond, 2*time.Hour),
+			domain.ErrConflict)
+		e.must(lease(1, "another job", "two", 0, time.Hour))
+		e.must(lease(0, two, "one", time.Minute, 2*time.Hour)) // renewed
+		e.wantErr("after it was renewed", lease(1, two, "two", time.Hour, 3*time.Hour), domain.ErrConflict)
+		e.must(lease(1, two, "two", 2*time.Hour, 3*time.Hour)) // it has ended
+		e.wantErr("of the next holder", lease(0, two, "one", 2*time.Hour, 3*time.Hour), domain.ErrConflict)
+		e.must(hs[0].Release(e.Context(), two, "one")) // not the holder
+		e.wantErr("released by another", lease(0, two, "one", 2*time.Hour, 3*time.Hour), domain.ErrConflict)
+		e.must(hs[1].Release(e.Context(), two, "two"))
+		e.must(lease(0, two, "one", 0, time.Hour))
+		// A clock that was far ahead blocks nobody.
+		e.must(lease(0, two, "one", 0, 9*time.Hour))
+		e.wantErr("a little ahead", lease(1, two, "two", 0, 9*time.Hour-time.Minute), domain.ErrConflict)
+		e.must(lease(1, two, "two", 0, 9*time.Hour-time.Minute-time.Microsecond))
 	}},
 
 	{"Janitor/Purge/continues at its position, whichever process takes the next step", func(e *env) {

@@ -74,7 +74,7 @@ var reopening = []clause{
 	{"Reopens/keys are stored as they were sealed, and the revision continues", func(e *env) {
 		sealed := fullSealedKey()
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), sealed, tokenKey(1)))
-		e.must(e.store.Reseal(e.Context(), sealed, "sealed again"))
+		e.must(e.store.Reseal(e.Context(), sealed, "sealed again", ""))
 		sealed.Sealed = "sealed again"
 		revision, err := e.store.KeyRevision(e.Context())
 		e.must(err)

@@ -87,8 +87,8 @@ type clause struct {
 
 func clauses() []clause {
 	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, changing, revoking, directory,
-		keeping, recording, eventClauses(),
-		versioning, reaching, purging, histories)
+		keeping, keyChanging, rehashing, recording, eventClauses(),
+		versioning, reaching, keyFacts, purging, endingRotations, histories)
 }
 
 // tb is the part of *testing.T that clauses use, so that the suite can be tested with a clause that fails.

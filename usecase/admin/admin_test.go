@@ -373,10 +373,10 @@ func (p *probe) APIKeyByName(ctx context.Context, name string) (domain.APIKey, e
 	})
 }
 
-func (p *probe) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+func (p *probe) APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error) {
 	return through(ctx, p, "APIKeyByHash", func(ctx context.Context) (domain.APIKey,
 		error) {
-		return p.Store.APIKeyByHash(ctx, hash)
+		return p.Store.APIKeyByHash(ctx, hashes...)
 	})
 }
 
@@ -423,8 +423,8 @@ func (p *probe) AddKeys(ctx context.Context, e domain.Event, keys ...domain.Seal
 	return p.do(ctx, "AddKeys", func(ctx context.Context) error { return p.Store.AddKeys(ctx, e, keys...) })
 }
 
-func (p *probe) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
-	return p.do(ctx, "Reseal", func(ctx context.Context) error { return p.Store.Reseal(ctx, before, sealed) })
+func (p *probe) Reseal(ctx context.Context, before domain.SealedKey, sealed, sealedBy string) error {
+	return p.do(ctx, "Reseal", func(ctx context.Context) error { return p.Store.Reseal(ctx, before, sealed, sealedBy) })
 }
 
 func (p *probe) HasData(ctx context.Context) (bool, error) {

@@ -116,7 +116,7 @@ func (u *APIKeys) Change(
 ) (domain.APIKey, error) {
 	k, err := u.change(ctx, by, id, expect, func(before domain.APIKey) (domain.APIKey, domain.Secret, error) {
 		after, key, err := edit(clone(before))
-		after.PreviousHash = before.PreviousHash
+		after.PreviousHash, after.PreviousHashKey = before.PreviousHash, before.PreviousHashKey
 		if err == nil && !key.IsZero() && u.endsPrevious(before, key) {
 			err = errPreviousKey()
 		}
@@ -153,7 +153,7 @@ func (u *APIKeys) EndPrevious(
 ) (k domain.APIKey, ended bool, err error) {
 	k, err = u.change(ctx, by, id, expect, func(k domain.APIKey) (domain.APIKey, domain.Secret, error) {
 		ended = k.PreviousHash != ""
-		k.PreviousHash = ""
+		k.PreviousHash, k.PreviousHashKey = "", 0
 		return k, domain.Secret{}, nil
 	})
 	return k, ended && err == nil, result("end the previous key", err)
@@ -190,9 +190,9 @@ func (u *APIKeys) change(
 func (u *APIKeys) save(
 	ctx context.Context, by By, e domain.Event, before *domain.APIKey, k domain.APIKey, key domain.Secret,
 ) (domain.APIKey, error) {
-	k.Version, k.Hash = 0, ""
+	k.Version, k.Hash, k.HashKey = 0, "", 0
 	if before != nil {
-		k.Version, k.Hash = before.Version, before.Hash
+		k.Version, k.Hash, k.HashKey = before.Version, before.Hash, before.HashKey
 	}
 	if !key.IsZero() {
 		k = u.withKey(k, key)
@@ -219,15 +219,15 @@ func (u *APIKeys) save(
 // withKey returns k with another key. The former one becomes the previous one, and a previous one ends. If k has that
 // key already, withKey returns k unchanged.
 func (u *APIKeys) withKey(k domain.APIKey, key domain.Secret) domain.APIKey {
-	if hash := u.Keys.HashAPIKey(key); hash != k.Hash {
-		k.Hash, k.PreviousHash = hash, k.Hash
+	if hash, number := u.Keys.HashFor(k, key); hash != k.Hash {
+		k.Hash, k.HashKey, k.PreviousHash, k.PreviousHashKey = hash, number, k.Hash, k.HashKey
 	}
 	return k
 }
 
 // endsPrevious reports whether key would end a previous key. The previous key itself does not: the two change places.
 func (u *APIKeys) endsPrevious(before domain.APIKey, key domain.Secret) bool {
-	hash := u.Keys.HashAPIKey(key)
+	hash, _ := u.Keys.HashFor(before, key)
 	return before.PreviousHash != "" && hash != before.Hash && hash != before.PreviousHash
 }
 

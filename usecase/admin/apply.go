@@ -460,13 +460,22 @@ func combined(t domain.Tenant, a domain.Application) domain.Policy {
 
 func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[string]bool) (plannedAPIKey, error) {
 	key := ka.APIKey
-	if !ka.Key.IsZero() {
-		key.Hash = a.Keys.HashAPIKey(ka.Key)
-	}
 	pk := plannedAPIKey{key: key}
+	stored, err := a.APIKeys.APIKeyByName(ctx, key.Name)
+	exists := err == nil
+	if err != nil && !errors.Is(err, domain.ErrNotFound) {
+		return pk, err
+	}
+	hashes := []string{key.Hash}
+	if !ka.Key.IsZero() {
+		if hashes, err = a.Keys.HashesOfAPIKey(ctx, ka.Key); err != nil {
+			return pk, err
+		}
+		key.Hash, key.HashKey = a.Keys.HashFor(stored, ka.Key)
+	}
 	var problems domain.Problems
 	if key.Hash != "" {
-		other, err := a.APIKeys.APIKeyByHash(ctx, key.Hash)
+		other, err := a.APIKeys.APIKeyByHash(ctx, hashes...)
 		if err == nil && other.Name != key.Name {
 			problems.Add("key", domain.Duplicate, "this key is stored under another name: every name needs its own key")
 		} else if err != nil && !errors.Is(err, domain.ErrNotFound) {
@@ -481,21 +490,23 @@ func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[
 			return pk, err
 		}
 	}
-	stored, err := a.APIKeys.APIKeyByName(ctx, key.Name)
-	exists := err == nil
-	if err != nil && !errors.Is(err, domain.ErrNotFound) {
-		return pk, err
-	}
 	key.ID, key.Version = stored.ID, stored.Version
 	if key.Hash == "" {
 		if !exists {
 			problems.Add("key", domain.Blank, "set the key: there is no API key of this name yet, whose text could stay")
 		}
-		key.Hash = stored.Hash
+		key.Hash, key.HashKey = stored.Hash, stored.HashKey
 	}
 	// A file from before the key was replaced names the previous one. While that is valid the file is fulfilled.
 	if exists && key.PreviousHash == "" && (key.Hash == stored.Hash || key.Hash == stored.PreviousHash) {
-		key.Hash, key.PreviousHash = stored.Hash, stored.PreviousHash
+		key.Hash, key.HashKey = stored.Hash, stored.HashKey
+		key.PreviousHash, key.PreviousHashKey = stored.PreviousHash, stored.PreviousHashKey
+	}
+	if key.Hash == stored.Hash && key.HashKey == 0 { // a document names the hash alone
+		key.HashKey = stored.HashKey
+	}
+	if key.PreviousHash == stored.PreviousHash && key.PreviousHashKey == 0 {
+		key.PreviousHashKey = stored.PreviousHashKey
 	}
 	if !ka.Force && stored.PreviousHash != "" && key.Hash != stored.Hash {
 		problems.Add("key", domain.Conflict, "the stored key and its previous one are both valid, and would end: end "+

@@ -189,6 +189,7 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 	}
 	keys, err := usecase.OpenKeys(ctx, usecase.KeysConfig{
 		Store: w.store, Signer: signer, Master: master, Clock: w.clock, Random: w.random,
+		CacheAge: 2 * time.Hour,
 	})
 	if err != nil {
 		return nil, err
@@ -218,7 +219,7 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		Logout: &usecase.Logout{
 			Revocations: w.store, Tokens: w.store, Keys: keys, Clock: w.clock,
 		},
-		Publish:  &usecase.Publish{Tenants: w.store, Keys: keys, Clock: w.clock},
+		Publish:  &usecase.Publish{Tenants: w.store, Keys: keys, Clock: w.clock, RootTenant: "acme"},
 		Ready:    w.store.Ready,
 		Examples: httpapi.Examples{URL: publicURL},
 	}

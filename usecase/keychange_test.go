@@ -1,0 +1,577 @@
+package usecase_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// signedBy returns the key that signs a new session of acme's shop.
+func (w *world) signedBy(t *testing.T) string {
+	t.Helper()
+	return kidOf(t, w.issued(t, "shop").AccessToken)
+}
+
+// wantUnsafe checks that err is an unsafe step that becomes safe at until.
+func wantUnsafe(t *testing.T, err error, until time.Time) {
+	t.Helper()
+	var unsafe *domain.UnsafeStep
+	if !errors.As(err, &unsafe) || !unsafe.Until.Equal(until) {
+		t.Fatalf("error = %v, want an unsafe step until %s", err, until)
+	}
+}
+
+// old makes acme's tenant older than the minutes in which its keys may start immediately.
+func (w *world) old(t *testing.T) {
+	t.Helper()
+	w.signedBy(t)
+	w.clock.advance(time.Hour)
+	must(t, w.keys.Reload(t.Context()))
+}
+
+func (w *world) rotation() *usecase.KeyRotation {
+	return &usecase.KeyRotation{
+		Keys: w.keys, Tenants: w.store, Jobs: w.store, Clock: w.clock.now, LeaseHolder: "one",
+		Pause: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+	}
+}
+
+func (w *world) key(t *testing.T, name string) domain.SealedKey {
+	t.Helper()
+	for _, k := range w.sealed(t) {
+		if k.KeyName() == name {
+			return k
+		}
+	}
+	t.Fatalf("there is no key %s", name)
+	return domain.SealedKey{}
+}
+
+// Section 9, "When a key starts": a key starts two hours after it was made, and until then the old key signs.
+func TestARotationStartsWhenVerifiersKnowTheKey(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	first, at := w.signedBy(t), stored(w.clock.now())
+	in := usecase.RotateKeys{TenantID: "acme", Algorithm: domain.ES256}
+	now := in
+	now.Now = true
+	_, err := w.keys.Rotate(t.Context(), byOperator, now)
+	wantUnsafe(t, err, at.Add(2*time.Hour))
+	next, err := w.keys.Rotate(t.Context(), byOperator, in)
+	must(t, err)
+	if want := at.Add(2 * time.Hour); !next.StartsAt.Equal(want) || next.Sealed != "" {
+		t.Errorf("the next key starts at %s, want %s", next.StartsAt, want)
+	}
+	again, err := w.keys.Rotate(t.Context(), byOperator, in)
+	if must(t, err); again.ID != next.ID {
+		t.Errorf("a second rotation made another key")
+	}
+	w.clock.at = next.StartsAt.Add(-time.Second)
+	if kid := w.signedBy(t); kid != first {
+		t.Errorf("signed by %s before its start, want %s", kid, first)
+	}
+	w.clock.at = next.StartsAt.Add(time.Second)
+	if kid := w.signedBy(t); kid != next.ID {
+		t.Errorf("signed by %s, want %s", kid, next.ID)
+	}
+}
+
+// A standby that verifiers know can take over within seconds, which every process has read before.
+func TestARotationTakesTheStandby(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	_, err := w.rotation().Pass(t.Context())
+	must(t, err)
+	w.clock.advance(3 * time.Hour)
+	next, err := w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{TenantID: "acme", Algorithm: domain.ES256})
+	must(t, err)
+	if in := next.StartsAt.Sub(stored(w.clock.now())); in != 5*time.Second {
+		t.Errorf("the standby starts in %s, want 5s", in)
+	}
+	w.clock.advance(6 * time.Second)
+	if kid := w.signedBy(t); kid != next.ID {
+		t.Errorf("signed by %s, want %s", kid, next.ID)
+	}
+}
+
+// A forced step is an event that says so.
+func TestAForcedStepIsAnEventThatSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	next, err := w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{
+		TenantID: "acme", Algorithm: domain.ES256, Now: true, Force: true,
+	})
+	must(t, err)
+	w.clock.advance(6 * time.Second)
+	if kid := w.signedBy(t); kid != next.ID {
+		t.Errorf("signed by %s, want %s", kid, next.ID)
+	}
+	e := w.lastEvent(t, domain.KeyAdded)
+	if e.ObjectID != next.ID || e.Actor != byOperator.Actor {
+		t.Errorf("event %+v", e)
+	}
+	if !strings.Contains(string(e.After), `"forced":true`) || !strings.Contains(string(e.After), `"unsafe":`) {
+		t.Errorf("after = %s, want that it was forced, and why it was unsafe", e.After)
+	}
+}
+
+// Section 9: a tenant's new algorithm waits for its key, in a tenant that has verifiers, and no request waits.
+func TestAChangeOfTheAlgorithmWaitsForItsKey(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	first, made := w.signedBy(t), stored(w.clock.now())
+	must(t, w.keys.Prepare(t.Context(), byOperator, []usecase.SigningKeys{{TenantID: "acme", Algorithm: domain.EdDSA}}))
+	w.application(t, "acme", "shop", domain.Settings{Algorithm: new(domain.EdDSA)})
+	g := w.issued(t, "shop")
+	if kid := kidOf(t, g.AccessToken); kid != first {
+		t.Errorf("signed by %s, want %s until the new key has started", kid, first)
+	}
+	w.clock.at = made.Add(2*time.Hour - time.Minute)
+	if got := w.rotated(t, g.TokenString); kidOf(t, got.AccessToken) != first {
+		t.Errorf("an exchange was signed by %s, want %s", kidOf(t, got.AccessToken), first)
+	}
+	w.clock.at = made.Add(2*time.Hour + time.Second)
+	if kid := w.signedBy(t); kid == first {
+		t.Error("the new algorithm does not sign after its start")
+	}
+}
+
+// Section 9: creating a tenant makes the keys of all its algorithms, which sign immediately, in every process.
+func TestTheKeysOfANewTenantSignImmediately(t *testing.T) {
+	w := newWorld(t)
+	there := w.open(t)
+	first := kidOf(t, w.issued(t, "shop").AccessToken)
+	published(t, there, "acme") // it has loaded the tenant's keys
+	w.clock.advance(9 * time.Minute)
+	must(t, w.keys.Reload(t.Context()))
+	must(t, there.keys.Reload(t.Context()))
+	must(t, w.keys.Prepare(t.Context(), byOperator, []usecase.SigningKeys{{TenantID: "acme", Algorithm: domain.EdDSA}}))
+	w.application(t, "acme", "shop", domain.Settings{Algorithm: new(domain.EdDSA)})
+	here := kidOf(t, w.issued(t, "shop").AccessToken)
+	g, err := there.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ben"})
+	must(t, err)
+	if kid := kidOf(t, g.AccessToken); here == first || kid != here {
+		t.Errorf("signed by %s here and by %s there, want the new key by both", here, kid)
+	}
+}
+
+// A policy that another program wrote has no key: another one signs, and the key is made meanwhile.
+func TestAKeyThatAPolicyLacksIsMadeBesideRequests(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	first := w.signedBy(t)
+	w.application(t, "acme", "shop", domain.Settings{Algorithm: new(domain.EdDSA)})
+	if kid := w.signedBy(t); kid != first {
+		t.Errorf("signed by %s, want %s", kid, first)
+	}
+	for { // until another goroutine has made it; the test's deadline ends a wait that never does
+		if slices.ContainsFunc(w.sealed(t), func(k domain.SealedKey) bool { return k.Algorithm == domain.EdDSA }) {
+			break
+		}
+		time.Sleep(time.Millisecond) // the key is made in the background: nothing tells when it is stored
+	}
+}
+
+// A revoked or retired key neither verifies nor is published.
+func TestARevokedKeyVerifiesNothingAndIsNotPublished(t *testing.T) {
+	for name, end := range map[string]func(*world, string) error{
+		"revoked": func(w *world, id string) error {
+			_, err := w.keys.Revoke(context.Background(), byOperator, id, usecase.RevokeKey{})
+			return err
+		},
+		"retired": func(w *world, id string) error {
+			_, err := w.keys.Retire(context.Background(), byOperator, id, true)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.old(t)
+			there := w.open(t)
+			g := w.issued(t, "shop")
+			kid := kidOf(t, g.AccessToken)
+			if _, err := there.byToken(t, g.AccessToken); err != nil {
+				t.Fatal(err)
+			}
+			must(t, end(w, kid))
+			if name == "retired" {
+				w.clock.advance(4 * time.Second)
+			}
+			for i, r := range []replica{w.replica, there} {
+				if _, err := r.byToken(t, g.AccessToken); !errors.Is(err, domain.ErrUnauthorized) {
+					t.Errorf("process %d: error = %v, want ErrUnauthorized", i, err)
+				}
+				got := r.exchanged(t, g.TokenString) // signed by another key, never refused
+				if got.Outcome.Refused() || kidOf(t, got.AccessToken) == kid {
+					t.Errorf("process %d: outcome %s, signed by the %s key", i, got.Outcome, name)
+				}
+				if slices.Contains(published(t, r, "acme"), kid) {
+					t.Errorf("process %d publishes the %s key", i, name)
+				}
+			}
+		})
+	}
+}
+
+// Section 9, "Replicas": `key revoke` returns when every process has read it, 4 seconds after its commit.
+func TestRevokeReturnsWhenEveryProcessHasReadIt(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	kid := w.signedBy(t)
+	began := w.clock.now()
+	_, err := w.keys.Revoke(t.Context(), byOperator, kid, usecase.RevokeKey{NewKey: true})
+	must(t, err)
+	if got := w.clock.now().Sub(began); got != 4*time.Second {
+		t.Errorf("Revoke returned after %s, want 4s", got)
+	}
+	if e := w.lastEvent(t, domain.KeyRevoked); e.Actor != byOperator.Actor {
+		t.Errorf("event %+v", e)
+	}
+}
+
+// Section 9: revoking a signing key makes the standby sign, without any further step.
+func TestTheStandbySignsAfterARevocation(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	first := w.signedBy(t)
+	did, err := w.rotation().Pass(t.Context())
+	must(t, err)
+	if did.Made == 0 {
+		t.Fatal("no standby was made")
+	}
+	var standby string
+	for _, k := range w.sealed(t) {
+		if k.Kind == domain.KeySigning && k.TenantID == "acme" && k.ID != first {
+			standby = k.ID
+		}
+	}
+	_, err = w.keys.Revoke(t.Context(), byOperator, first, usecase.RevokeKey{})
+	must(t, err)
+	if kid := w.signedBy(t); kid != standby {
+		t.Errorf("signed by %s, want the standby %s", kid, standby)
+	}
+}
+
+// Section 9, "Token keys": a new one mints from two minutes after it was made; strings of a revoked one are refused
+// from the start of its successor on, and the janitor ends their sessions.
+func TestStringsOfARevokedTokenKeyAreRefusedAndTheirSessionsEnd(t *testing.T) {
+	w := newWorld(t)
+	first, other := w.issued(t, "shop"), w.issued(t, "shop")
+	asked := 0
+	c := w.keysConfig()
+	c.TokenKeyRevoked = func() { asked++ }
+	keys, err := usecase.OpenKeys(t.Context(), c)
+	must(t, err)
+	w.replica = w.replicaOf(keys)
+	w.clock.advance(time.Minute)
+	second := w.rotated(t, first.TokenString)
+	w.clock.advance(time.Minute)
+	revoked, err := w.keys.Revoke(t.Context(), byOperator, "token-1", usecase.RevokeKey{})
+	must(t, err)
+	if w.clock.now().Before(revoked.RevokedAt) || asked != 1 {
+		t.Errorf("Revoke returned at %s, asked for %d passes, want after %s and 1", w.clock.now(), asked,
+			revoked.RevokedAt)
+	}
+	if next := w.key(t, "token-2"); !next.StartsAt.Equal(revoked.RevokedAt) {
+		t.Errorf("the successor starts at %s, want %s", next.StartsAt, revoked.RevokedAt)
+	}
+	for _, s := range []domain.Secret{first.TokenString, second.TokenString, other.TokenString} {
+		wantOutcome(t, w.exchanged(t, s), domain.RefusedInvalid, nil)
+	}
+	third := w.issued(t, "shop")
+	w.clock.advance(time.Hour)
+	w.rotated(t, third.TokenString)
+	p, _ := w.purger("one")
+	p.Keys = w.store
+	done, err := p.Pass(t.Context(), nil)
+	must(t, err)
+	if done.Revoked != 2 || w.alive(t, first.RefreshToken.ID) || w.alive(t, other.RefreshToken.ID) ||
+		!w.alive(t, third.RefreshToken.ID) {
+		t.Errorf("the pass revoked %d sessions, want the two of the revoked key", done.Revoked)
+	}
+	if reason := w.record(t, first.RefreshToken.ID).RevokedReason; reason != domain.RevokedWithKey {
+		t.Errorf("reason = %s, want %s", reason, domain.RevokedWithKey)
+	}
+	if e := w.lastEvent(t, domain.ManyTokensRevoked); len(e.Tokens) != 2 {
+		t.Errorf("the event names %d sessions, want 2", len(e.Tokens))
+	}
+}
+
+// The current string of a session is of a revoked key, and the client presents the one before, of an older key: the
+// session has ended, and the exchange is refused. It is not an error.
+func TestAStringOfAnOlderKeyOfAnEndedSessionIsRefused(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	next, err := w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{Kind: domain.KeyToken})
+	must(t, err)
+	if in := next.StartsAt.Sub(stored(w.clock.now())); in != 2*time.Minute {
+		t.Errorf("a token key starts in %s, want 2m", in)
+	}
+	w.clock.at = next.StartsAt.Add(time.Second)
+	w.rotated(t, first.TokenString)
+	_, err = w.keys.Revoke(t.Context(), byOperator, next.KeyName(), usecase.RevokeKey{})
+	must(t, err)
+	wantOutcome(t, w.exchanged(t, first.TokenString), domain.RefusedRevoked, nil)
+}
+
+// A token key that is revoked before its start never mints.
+func TestATokenKeyThatIsRevokedBeforeItsStartNeverMints(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	next, err := w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{Kind: domain.KeyToken})
+	must(t, err)
+	_, err = w.keys.Revoke(t.Context(), byOperator, next.KeyName(), usecase.RevokeKey{})
+	must(t, err)
+	w.clock.advance(time.Hour)
+	second := w.rotated(t, first.TokenString)
+	w.clock.advance(time.Hour)
+	w.rotated(t, second.TokenString)
+}
+
+// Section 9: a token key whose successor started before the oldest rotation that the janitor's pass saw may be retired.
+func TestATokenKeyIsRetiredWhenNoSessionNeedsIt(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	_, err := w.keys.Retire(t.Context(), byOperator, "token-1", true)
+	wantCodes(t, err, "[conflict]")
+	next, err := w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{Kind: domain.KeyToken})
+	must(t, err)
+	w.clock.at = next.StartsAt.Add(time.Hour)
+	_, err = w.keys.Retire(t.Context(), byOperator, "token-1", false)
+	wantErr(t, err, domain.ErrUnsafe) // no pass yet
+	p, _ := w.purger("one")
+	pass := func() {
+		w.clock.advance(time.Hour)
+		_, err := p.Pass(t.Context(), nil)
+		must(t, err)
+		_, err = w.rotation().Pass(t.Context())
+		must(t, err)
+		w.clock.advance(2 * time.Hour) // until the lease of the rotation ends
+	}
+	pass()
+	_, err = w.keys.Retire(t.Context(), byOperator, "token-1", false)
+	wantErr(t, err, domain.ErrUnsafe) // a session's string is of that key
+	w.rotated(t, first.TokenString)
+	pass()
+	if k := w.key(t, "token-1"); k.RetiredAt.IsZero() {
+		t.Error("the worker did not retire the token key after its last session was rotated")
+	}
+	wantOutcome(t, w.exchanged(t, first.TokenString), domain.RefusedInvalid, nil)
+}
+
+// Section 9: API keys are looked up under each hash key that is not retired, and are stored again under the newest.
+func TestAPIKeysAreStoredAgainUnderTheNewestHashKey(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.apply.Do(t.Context(), kickstart())
+	must(t, err)
+	there := w.open(t)
+	next, err := w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{Kind: domain.KeyAPI})
+	must(t, err)
+	if _, err := w.keys.Generate(t.Context(), byOperator, usecase.NewKey{Kind: domain.KeyAPI}); err == nil {
+		t.Error("a third hash key was made")
+	}
+	w.clock.advance(time.Minute)
+	before := w.storedUnder(t, backendKey)
+	_, err = w.keys.Retire(t.Context(), byOperator, "api-1", false)
+	var unsafe *domain.UnsafeStep
+	if !errors.As(err, &unsafe) || !strings.Contains(unsafe.Why, fmt.Sprintf("%q", before.Name)) {
+		t.Errorf("error = %v, want an unsafe step that names %q", err, before.Name)
+	}
+	for i, r := range []replica{there, w.replica} {
+		if _, err := r.byKey(t, backendKey, domain.TokenIssue); err != nil {
+			t.Errorf("process %d: %v", i, err)
+		}
+	}
+	after := w.storedUnder(t, backendKey)
+	if after.HashKey != next.Number || after.Hash == before.Hash || after.Version != before.Version {
+		t.Errorf("the API key is stored under key %d, version %d, want %d and %d", after.HashKey, after.Version,
+			next.Number, before.Version)
+	}
+	_, err = w.keys.Retire(t.Context(), byOperator, "api-2", true)
+	wantCodes(t, err, "[conflict]")
+	_, err = w.keys.Retire(t.Context(), byOperator, "api-1", true)
+	must(t, err)
+	w.clock.advance(4 * time.Second)
+	if _, err := there.byKey(t, backendKey, domain.TokenIssue); err != nil {
+		t.Error(err)
+	}
+}
+
+func (w *world) storedUnder(t *testing.T, key domain.Secret) domain.APIKey {
+	t.Helper()
+	hashes, err := w.keys.HashesOfAPIKey(t.Context(), key)
+	must(t, err)
+	k, err := w.store.APIKeyByHash(t.Context(), hashes...)
+	must(t, err)
+	return k
+}
+
+// Section 9: a signing key stays published for the longest access token lifetime and the cache age after it last
+// signed; then the worker retires it. Each algorithm has one key more than signs.
+func TestTheWorkerMakesStandbysAndRetiresWhatIsDue(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	first := w.signedBy(t)
+	r := w.rotation()
+	count := func() (published, retired int) {
+		for _, k := range w.sealed(t) {
+			switch {
+			case k.Kind != domain.KeySigning || k.TenantID != "acme":
+			case k.Published():
+				published++
+			default:
+				retired++
+			}
+		}
+		return published, retired
+	}
+	for day := range 200 {
+		if _, err := r.Pass(t.Context()); err != nil && !errors.Is(err, domain.ErrConflict) {
+			t.Fatal(err)
+		}
+		w.signedBy(t)
+		if published, _ := count(); published < 2 || published > 3 {
+			t.Fatalf("day %d: %d keys are published, want one that signs, a standby, and one that may be needed", day,
+				published)
+		}
+		w.clock.advance(24 * time.Hour)
+	}
+	if published, retired := count(); published != 2 || retired != 2 {
+		t.Errorf("after 200 days: %d published, %d retired, want 2 and 2", published, retired)
+	}
+	if k := w.key(t, first); k.RetiredAt.IsZero() {
+		t.Error("the first key is not retired")
+	}
+}
+
+// Processes look at the keys in turn: one has looked, and the others do not before the next pass is due.
+func TestOneProcessAtATimeRotatesKeys(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	one, two := w.rotation(), w.rotation()
+	two.LeaseHolder = "two"
+	_, err := one.Pass(t.Context())
+	must(t, err)
+	_, err = two.Pass(t.Context())
+	wantErr(t, err, domain.ErrConflict)
+	w.clock.advance(usecase.KeyRotationInterval)
+	_, err = two.Pass(t.Context())
+	must(t, err)
+}
+
+// A worker whose store fails continues, and reports it.
+func TestARotationThatFailsIsReportedAndTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	r := w.rotation()
+	r.Jobs = brokenJobs{}
+	ctx, cancel := context.WithCancel(t.Context())
+	var errs []error
+	r.Run(ctx, func(_ usecase.KeyPass, err error) {
+		if errs = append(errs, err); len(errs) == 3 {
+			cancel()
+		}
+	})
+	if len(errs) != 3 || !errors.Is(errs[0], errPort) {
+		t.Errorf("reported %v", errs)
+	}
+}
+
+type brokenJobs struct{}
+
+func (brokenJobs) Lease(context.Context, port.JobLease) error { return errPort }
+
+func (brokenJobs) Release(context.Context, string, string) error { return errPort }
+
+// An import says since when verifiers have known the key; it may then start at that time plus the cache age.
+func TestAnImportedKeyThatVerifiersKnowSignsSoon(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	private, err := w.probe.Signer.NewKey(domain.ES256)
+	must(t, err)
+	n := usecase.NewKey{
+		ID: "imported", Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.ES256, Private: private, Now: true,
+	}
+	_, err = w.keys.Import(t.Context(), byOperator, n)
+	wantUnsafe(t, err, stored(w.clock.now()).Add(2*time.Hour))
+	n.KnownAt = w.clock.now().Add(-3 * time.Hour)
+	_, err = w.keys.Import(t.Context(), byOperator, n)
+	must(t, err)
+	w.clock.advance(6 * time.Second)
+	if kid := w.signedBy(t); kid != "imported" {
+		t.Errorf("signed by %s, want imported", kid)
+	}
+	_, err = w.keys.Import(t.Context(), byOperator, n)
+	wantCodes(t, err, "[duplicate]id")
+	n.ID = "token-7"
+	_, err = w.keys.Import(t.Context(), byOperator, n)
+	wantCodes(t, err, "[invalid]id")
+}
+
+// A change moves the start of a key that has not started, and no other.
+func TestAChangeMovesTheStartOfAStandbyOnly(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	first := w.signedBy(t)
+	later := w.clock.now().Add(300 * time.Hour)
+	_, err := w.keys.Change(t.Context(), byOperator, first, "acme", usecase.KeyPatch{StartsAt: &later}, false)
+	wantCodes(t, err, "[conflict]startsInstant")
+	next, err := w.keys.Generate(t.Context(), byOperator,
+		usecase.NewKey{Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.ES256})
+	must(t, err)
+	_, err = w.keys.Change(t.Context(), byOperator, next.ID, "globex", usecase.KeyPatch{Name: new("x")}, false)
+	wantErr(t, err, domain.ErrNotFound)
+	got, err := w.keys.Change(t.Context(), byOperator, next.ID, "acme",
+		usecase.KeyPatch{Name: new("the next"), StartsAt: &later}, false)
+	must(t, err)
+	if got.Name != "the next" || !w.key(t, next.ID).StartsAt.Equal(stored(later)) {
+		t.Errorf("the key is %+v", got)
+	}
+	soon := w.clock.now().Add(time.Hour)
+	_, err = w.keys.Change(t.Context(), byOperator, next.ID, "acme", usecase.KeyPatch{StartsAt: &soon}, false)
+	wantUnsafe(t, err, next.CreatedAt.Add(2*time.Hour))
+}
+
+// While another process puts another master key in force, keys are still added: they are sealed again by that one.
+func TestAKeyThatIsAddedDuringAChangeOfTheMasterKeyIsSealedByTheOneInForce(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	before := w.master
+	w.master = newMasterKey(t, w.random)
+	c := w.keysConfig()
+	c.Previous = &before
+	both, err := usecase.OpenKeys(t.Context(), c)
+	must(t, err)
+	c.Master, c.Previous = before, &w.master // the other order
+	other, err := usecase.OpenKeys(t.Context(), c)
+	must(t, err)
+	must(t, both.Reseal(t.Context(), byOperator, nil))
+	if e := w.lastEvent(t, domain.KeysResealed); e.Actor != byOperator.Actor {
+		t.Errorf("event %+v", e)
+	}
+	next, err := other.Generate(t.Context(), byOperator, usecase.NewKey{Kind: domain.KeyToken})
+	must(t, err)
+	if want, _ := w.master.ID(); next.SealedBy != want {
+		t.Errorf("sealed by %s, want %s, which is in force", next.SealedBy, want)
+	}
+	w.open(t)
+}
+
+func (w *world) lastEvent(t *testing.T, kind domain.EventKind) domain.Event {
+	t.Helper()
+	all := w.events(t)
+	slices.Reverse(all)
+	i := slices.IndexFunc(all, func(e domain.Event) bool { return e.Kind == kind })
+	if i < 0 {
+		t.Fatalf("there is no event %s", kind)
+	}
+	return all[i]
+}

@@ -1,0 +1,167 @@
+package usecase
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// Retire ends a key as planned: a signing key is not published any more, token strings of a token key are refused, and
+// no API key is looked up under a key that hashes them. It returns ErrNotFound, an *Invalid, or, unless force, an
+// *UnsafeStep while valid tokens or API keys need the key. A key that is retired already stays as it is.
+func (k *Keys) Retire(ctx context.Context, by domain.Origin, name string, force bool) (domain.SealedKey, error) {
+	retired, err := k.edit(ctx, by, func(now time.Time) (step keyStep, err error) {
+		before, stored, err := k.named(ctx, name)
+		if err != nil {
+			return step, err
+		}
+		step.kind, step.before = domain.KeyRetired, []domain.SealedKey{before}
+		if !before.RetiredAt.IsZero() {
+			return step, nil
+		}
+		if !before.RevokedAt.IsZero() {
+			return step, domain.NewInvalid("", domain.Conflict, "the key is revoked")
+		}
+		if err := step.unsafe(k.checkRetire(ctx, stored, before, now), force); err != nil {
+			return step, err
+		}
+		after := before
+		after.RetiredAt = now
+		step.after = []domain.SealedKey{after}
+		return step, nil
+	})
+	if err != nil {
+		return domain.SealedKey{}, Wrap("retire a key", err)
+	}
+	return retired[0], nil
+}
+
+// checkRetire returns an *Invalid for a key that is never retired, and an *UnsafeStep for one that is needed.
+func (k *Keys) checkRetire(ctx context.Context, stored storedKeys, s domain.SealedKey, now time.Time) error {
+	switch s.Kind {
+	case domain.KeySigning:
+		return stored.signing.CheckRetire(s.Signing(domain.Secret{}), now, time.Time{}, k.rules())
+	case domain.KeyToken:
+		tokens := stored.tokens()
+		// Not even by force: logins would get token strings that are refused.
+		if minting, _ := tokens.MintingAt(now); s.StartsAt.After(now) || minting.Number == s.Number {
+			return domain.NewInvalid("", domain.Conflict, "the key mints token strings, or will: rotate first")
+		}
+		began, oldest, err := k.Store.OldestRotation(ctx)
+		if err != nil {
+			return err
+		}
+		return tokens.CheckRetire(s.Number, began, oldest)
+	case domain.KeyAPI:
+		const names = 10
+		some, total, err := k.Store.APIKeysHashedWith(ctx, s.Number, names)
+		if err != nil {
+			return err
+		}
+		var list []string
+		for _, key := range some {
+			list = append(list, fmt.Sprintf("%q", key.Name))
+		}
+		return stored.hashes().CheckRetire(s.Number, total, list...)
+	default:
+		return domain.NewInvalid("", domain.Conflict, "the check value of the master key is not retired: "+
+			"`refreshd key reseal` changes the master key")
+	}
+}
+
+// Revoke ends a key in an emergency. A signing key signs and verifies nothing any more; its standby signs, or a new key
+// if r.NewKey. Another token key mints a few seconds later, and the token strings of this one are refused from then on;
+// the janitor's next pass ends their sessions. API keys that are stored under a revoked hash key are refused. It
+// returns ErrNotFound or an *Invalid. A key that is revoked already stays as it is.
+//
+// Revoke returns when every process has read the change, also if ctx ends meanwhile: the change itself is stored before.
+func (k *Keys) Revoke(ctx context.Context, by domain.Origin, name string, r RevokeKey) (domain.SealedKey, error) {
+	revoked, err := k.edit(ctx, by, func(now time.Time) (step keyStep, err error) {
+		before, stored, err := k.named(ctx, name)
+		if err != nil {
+			return step, err
+		}
+		step.kind, step.before = domain.KeyRevoked, []domain.SealedKey{before}
+		if !before.RevokedAt.IsZero() {
+			return step, nil
+		}
+		after := before
+		after.RevokedAt = now
+		switch before.Kind {
+		case domain.KeySigning:
+			err = k.revokeSigning(ctx, &step, stored, before, now, r)
+		case domain.KeyToken:
+			after, err = k.revokeToken(&step, stored, before, now)
+		case domain.KeyAPI:
+			if !slices.ContainsFunc(stored.of(domain.KeyAPI, ""),
+				func(s domain.SealedKey) bool { return s.Published() && s.Number != before.Number }) {
+				err = domain.NewInvalid("", domain.Conflict, "there is no other key that hashes API keys: rotate first")
+			}
+		default:
+			err = domain.NewInvalid("", domain.Conflict, "the check value of the master key is not revoked")
+		}
+		step.after = append([]domain.SealedKey{after}, step.after...)
+		return step, err
+	})
+	if err != nil {
+		return domain.SealedKey{}, Wrap("revoke a key", err)
+	}
+	i := slices.IndexFunc(revoked, func(s domain.SealedKey) bool { return s.KeyName() == name })
+	wait := max(keysRead, revoked[i].RevokedAt.Sub(k.Clock.Now()))
+	_ = k.pause(ctx, wait)
+	if revoked[i].Kind == domain.KeyToken && k.TokenKeyRevoked != nil {
+		k.TokenKeyRevoked()
+	}
+	return revoked[i], nil
+}
+
+// revokeSigning plans the rest of the revocation of a signing key: a new key, if it is asked for, or if no other would
+// be left to sign for the tenant.
+func (k *Keys) revokeSigning(
+	ctx context.Context, step *keyStep, stored storedKeys, s domain.SealedKey, now time.Time, r RevokeKey,
+) error {
+	others := slices.DeleteFunc(slices.Clone(stored.signing.Published()),
+		func(key domain.SigningKey) bool { return key.ID == s.ID })
+	if !r.NewKey && len(others) > 0 {
+		return nil
+	}
+	next, err := k.newSigningKey(ctx, domain.SealedKey{
+		Kind: domain.KeySigning, TenantID: s.TenantID, Algorithm: s.Algorithm,
+		Number: stored.next(domain.KeySigning, s.Algorithm), CreatedAt: now, StartsAt: now,
+	}, 0)
+	step.add = append(step.add, next)
+	return err
+}
+
+// revokeToken plans the revocation of a token key, which it returns. If the key mints, it also plans its successor.
+func (k *Keys) revokeToken(
+	step *keyStep, stored storedKeys, s domain.SealedKey, now time.Time,
+) (domain.SealedKey, error) {
+	tokens, needed := stored.tokens(), false
+	if s.RevokedAt, needed = tokens.Revocation(s.Number, now); !needed {
+		return s, nil
+	}
+	plain, err := k.randomKey()
+	step.add = append(step.add, domain.OpenKey{Plain: plain, SealedKey: domain.SealedKey{
+		Kind: domain.KeyToken, Number: tokens.NextNumber(), CreatedAt: now, StartsAt: s.RevokedAt,
+	}})
+	return s, err
+}
+
+// pause returns nil after d, or an error when ctx is done.
+func (k *Keys) pause(ctx context.Context, d time.Duration) error {
+	if k.Pause != nil {
+		return k.Pause(ctx, d)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,173 @@
+package usecase
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// SigningKeys names the signing keys of a tenant for an algorithm.
+type SigningKeys struct {
+	TenantID  string
+	Algorithm domain.Algorithm
+}
+
+// Prepare makes the signing keys of all these that have none, in one write unless another process makes one
+// concurrently. A key signs from the beginning of time if the tenant is new, and otherwise when verifiers know it:
+// until then the tenant's present key signs, so a tenant or an application may be written with a new algorithm at any
+// time.
+func (k *Keys) Prepare(ctx context.Context, by domain.Origin, wanted []SigningKeys) error {
+	for attempt := 0; ; attempt++ {
+		err := k.prepare(ctx, by, wanted...)
+		if !errors.Is(err, domain.ErrDuplicate) || attempt == writeAttempts {
+			return err
+		}
+	}
+}
+
+// prepare makes the signing keys of those that have none. If another process has made one of them meanwhile it returns
+// ErrDuplicate, and makes none.
+func (k *Keys) prepare(ctx context.Context, by domain.Origin, wanted ...SigningKeys) error {
+	// The known keys may be old: another process may have made a key, or the master key may have changed.
+	if err := k.Reload(ctx); err != nil {
+		return err
+	}
+	var made []domain.OpenKey
+	for _, w := range wanted {
+		keys, err := k.ofTenant(ctx, w.TenantID)
+		if err != nil {
+			return err
+		}
+		if keys.Has(w.Algorithm) {
+			continue
+		}
+		s := domain.SealedKey{Kind: domain.KeySigning, TenantID: w.TenantID, Algorithm: w.Algorithm, Number: 1}
+		if slices.ContainsFunc(keys.own, func(key domain.SigningKey) bool { return key.Algorithm == w.Algorithm }) {
+			if s.Number, err = k.nextNumber(ctx, s); err != nil {
+				return err
+			}
+		}
+		s.CreatedAt = k.Clock.Now()
+		if s.StartsAt, err = k.signingStart(keys.SigningKeys, s, NewKey{}, s.CreatedAt); err != nil {
+			return err
+		}
+		key, err := k.newSigningKey(ctx, s, 0)
+		if err != nil {
+			return err
+		}
+		made = append(made, key)
+	}
+	if len(made) == 0 {
+		return nil
+	}
+	event, err := domain.KeysEvent(by, k.Clock.Now(), k.Random, rows(made)...)
+	if err != nil {
+		return err
+	}
+	sealed, err := k.write(ctx, event, made, nil)
+	if err != nil {
+		return Wrap("add signing keys", err)
+	}
+	for _, s := range sealed {
+		k.adopt(s)
+	}
+	return nil
+}
+
+// ensureKey makes a key for the tenant to publish if it has none. Any client may request key sets. So the keys for any
+// number of tenants are made one after another, and signing does not wait for them.
+func (k *Keys) ensureKey(ctx context.Context, tenantID string, a domain.Algorithm, at time.Time) error {
+	if err := k.fresh(ctx); err != nil {
+		return err
+	}
+	if _, ok, err := k.made(ctx, tenantID, a, at); ok || err != nil {
+		return err
+	}
+	return k.publishing.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
+		if err := k.makingOne.acquire(ctx); err != nil {
+			return err
+		}
+		defer k.makingOne.release()
+		_, err := k.signing(ctx, tenantID, a, at)
+		return err
+	})
+}
+
+// newSigningKey makes the private key of s and, if it has none, its id. bits is the size of an RSA key; 0 for the
+// default.
+func (k *Keys) newSigningKey(ctx context.Context, s domain.SealedKey, bits int) (domain.OpenKey, error) {
+	private, err := k.newPrivateKey(ctx, s.Algorithm, bits)
+	if err != nil {
+		return domain.OpenKey{}, err
+	}
+	if s.ID == "" {
+		s.ID, err = k.newKeyID()
+	}
+	return domain.OpenKey{SealedKey: s, Plain: private}, err
+}
+
+func (k *Keys) newPrivateKey(ctx context.Context, a domain.Algorithm, bits int) (domain.Secret, error) {
+	if err := k.making.acquire(ctx); err != nil {
+		return domain.Secret{}, err
+	}
+	defer k.making.release()
+	private, err := k.Signer.NewKey(a)
+	if err != nil {
+		return domain.Secret{}, Wrap("make a signing key", err)
+	}
+	return private, nil
+}
+
+func (k *Keys) newKeyID() (string, error) {
+	var id [16]byte
+	if _, err := io.ReadFull(k.Random, id[:]); err != nil {
+		return "", fmt.Errorf("make a signing key: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(id[:]), nil
+}
+
+func (k *Keys) randomKey() (domain.Secret, error) {
+	b := make([]byte, domain.KeySize)
+	if _, err := io.ReadFull(k.Random, b); err != nil {
+		return domain.Secret{}, fmt.Errorf("make a key: %w", err)
+	}
+	return domain.NewSecret(string(b)), nil
+}
+
+// nextNumber returns the number of a new key of the kind, tenant and algorithm of s.
+func (k *Keys) nextNumber(ctx context.Context, s domain.SealedKey) (uint32, error) {
+	stored, err := k.Store.KeysOfTenant(ctx, s.TenantID)
+	if err != nil {
+		return 0, Wrap("number a key", err)
+	}
+	number := uint32(0)
+	for _, other := range stored {
+		if other.Kind == s.Kind && other.Algorithm == s.Algorithm {
+			number = max(number, other.Number)
+		}
+	}
+	return number + 1, nil
+}
+
+// rows returns the keys without their content.
+func rows(keys []domain.OpenKey) (all []domain.SealedKey) {
+	for _, key := range keys {
+		all = append(all, key.SealedKey)
+	}
+	return all
+}
+
+// newFor is how long after its first key was made a tenant has no verifier that has cached a key set without a key
+// which is made then.
+const newFor = 10 * time.Minute
+
+// isNew reports whether each of a tenant's own keys is younger than that.
+func isNew(own []domain.SigningKey, now time.Time) bool {
+	return !slices.ContainsFunc(own, func(key domain.SigningKey) bool { return now.Sub(key.CreatedAt) >= newFor })
+}

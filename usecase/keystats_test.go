@@ -1,0 +1,56 @@
+package usecase_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// The metrics of signing keys show the worst of the tenants that are loaded, change with the keys and with time, and
+// cost no call of the store.
+func TestKeyStatsShowTheWorstOfTheLoadedTenants(t *testing.T) {
+	w := newWorld(t)
+	want := func(when string, want usecase.KeyStats) {
+		t.Helper()
+		w.probe.forget()
+		if diff := cmp.Diff(want, w.keys.Stats(t.Context())); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", when, diff)
+		}
+		if calls := w.probe.asked(); len(calls) > 0 {
+			t.Errorf("%s: calls of ports = %v, want none", when, calls)
+		}
+	}
+	wait := func(d time.Duration) {
+		w.clock.advance(d)
+		must(t, w.keys.Reload(t.Context()))
+	}
+	want("nothing is loaded", usecase.KeyStats{})
+	w.issued(t, "shop")
+	must(t, w.keys.Reload(t.Context()))
+	want("a first key", usecase.KeyStats{})
+	wait(time.Hour)
+	want("an hour later", usecase.KeyStats{Age: time.Hour})
+	now := w.clock.now()
+	w.signingKey(t, domain.SealedKey{TenantID: "acme", Algorithm: domain.ES256, Number: 2, ID: "standby",
+		CreatedAt: now, StartsAt: now.Add(24 * time.Hour)})
+	must(t, w.keys.Reload(t.Context()))
+	want("a standby", usecase.KeyStats{Age: time.Hour, NextStep: new(24 * time.Hour)})
+	w.signingKey(t, domain.SealedKey{TenantID: "acme", Algorithm: domain.EdDSA, Number: 1, ID: "soon",
+		CreatedAt: now, StartsAt: now.Add(time.Hour)})
+	must(t, w.keys.Reload(t.Context()))
+	want("a key that starts too early", usecase.KeyStats{
+		Age: time.Hour, NextStep: new(time.Hour), Refusal: new(time.Hour),
+	})
+	wait(time.Hour)
+	want("it signs", usecase.KeyStats{
+		Age: 2 * time.Hour, NextStep: new(23 * time.Hour), Refusal: new(time.Duration),
+	})
+	wait(time.Hour)
+	want("verifiers know it", usecase.KeyStats{Age: 3 * time.Hour, NextStep: new(22 * time.Hour)})
+	wait(23 * time.Hour)
+	want("the standby signs", usecase.KeyStats{Age: 24 * time.Hour})
+}
