@@ -231,7 +231,7 @@ func followTheirIndexes(t *testing.T, d database, statements []tokenStatement) {
 		if strings.Contains(statement.text, "marks AS m") && !markScan.MatchString(plan) {
 			t.Errorf("%s: reads no marks:\n%s", statement.name, plan)
 		}
-		for _, bad := range []string{"Seq Scan", "Hash", "Merge Join", "Bitmap"} {
+		for _, bad := range []string{"Seq Scan", "Hash", "hashed", "Merge Join", "Bitmap"} {
 			if strings.Contains(plan, bad) {
 				t.Errorf("%s: the plan has a %s:\n%s", statement.name, bad, plan)
 			}
