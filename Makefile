@@ -125,6 +125,7 @@ generate: ## make the generated code again
 # make bench QUICK=1, make bench PART=exchange,sqlite; FULL=1 takes an hour. `go run ./test/system/bench -help` lists
 # the parts.
 # make bench PART=reach: how soon resource servers refuse a revoked session, and what the stream costs.
+# make bench PART=admin: lists of an operator among 5 million sessions, and the deletion of a tenant with a million.
 # make bench BASE=COMMIT PART=exchange,cost,revocations ROUNDS=10: that commit's program beside this one, in one run.
 OUT ?= bench.md
 .PHONY: bench

@@ -279,8 +279,8 @@ func TestSQLiteExchangesSearchByKey(t *testing.T) {
 	const mark = "SEARCH m USING PRIMARY KEY (tenant_id=? AND application_id=? AND user_id=?)"
 	want := []string{
 		"SEARCH refresh_tokens USING INDEX sqlite_autoindex_refresh_tokens_1 (id=?)",
-		"COMPOUND QUERY", "LEFT-MOST SUBQUERY", mark, "UNION ALL", mark, "UNION ALL", mark, "UNION ALL", mark,
 		"SEARCH a USING PRIMARY KEY (tenant_id=? AND id=?)",
+		"COMPOUND QUERY", "LEFT-MOST SUBQUERY", mark, "UNION ALL", mark, "UNION ALL", mark, "UNION ALL", mark,
 		"SEARCH a USING PRIMARY KEY (tenant_id=? AND id=?)", // in RETURNING
 	}
 	if !slices.Equal(got, want) {

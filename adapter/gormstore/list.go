@@ -32,7 +32,7 @@ LEFT JOIN LATERAL (
 var sessionColumns = columns("refresh_tokens.", tokenColumns) + `,
   COALESCE(m.application_id, ''), COALESCE(m.user_id, ''), COALESCE(m.epoch, 0), COALESCE(m.revoked_at, 0),
   COALESCE(m.reason, ''), COALESCE(m.keep_until, 0),
-  CASE WHEN EXISTS (SELECT 1 FROM applications AS a WHERE ` + ofApplication + `) THEN 0 ELSE 1 END`
+  CASE WHEN ` + hasApplication + ` THEN 0 ELSE 1 END`
 
 // sessionRow is a refresh token with the mark that ended it.
 type sessionRow struct {

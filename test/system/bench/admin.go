@@ -49,7 +49,7 @@ type adminList struct {
 	name   string
 	path   string // with the filters
 	tenant string // of the request; may be empty
-	empty  bool   // no page that is read needs to have a row: the filter selects none, or old ones
+	empty  bool   // no page that is read needs to have a row: the filter selects only old ones
 }
 
 const (
@@ -68,6 +68,7 @@ func adminLists(events int, newest time.Time) (all []adminList) {
 		for _, state := range []string{"active", "ended", "all"} {
 			all = append(all, adminList{
 				name: state + " sessions of " + of.name, path: "/jwt/refresh?state=" + state + of.query, tenant: tenant,
+				empty: state == "active", // the newest of millions have ended
 			})
 		}
 	}
