@@ -21,6 +21,15 @@ type SigningKey struct {
 	Private   Secret // PKCS #8, DER
 }
 
+// PrivateKey is a private key that was made elsewhere.
+type PrivateKey struct {
+	Private    Secret      // PKCS #8, DER
+	Algorithms []Algorithm // those that it can sign with; not empty
+	// ID and Algorithm are `kid` and `alg` of a JWK; empty if it has none. Algorithm is one of Algorithms.
+	ID        string
+	Algorithm Algorithm
+}
+
 // IsKeyID reports whether id has the form of a signing key's `kid`: 1 to 255 printable ASCII characters. The store need
 // not be asked for any other.
 func IsKeyID(id string) bool {

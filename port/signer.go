@@ -10,8 +10,14 @@ import (
 // It also signs proofs of views, which no method here verifies. It is safe for concurrent use. Errors other than the
 // named sentinels are operational.
 type Signer interface {
-	// NewKey makes a private key for the algorithm, in PKCS #8, DER. An RSA key has 2048 bits.
-	NewKey(a domain.Algorithm) (domain.Secret, error)
+	// NewKey makes a private key for the algorithm, in PKCS #8, DER. bits is the size of an RSA key: 2048, 3072 or 4096;
+	// 0 for 2048. Keys of other algorithms have one size, and bits must be 0.
+	NewKey(a domain.Algorithm, bits int) (domain.Secret, error)
+
+	// ParseKey parses a private key in PEM (PKCS #8, PKCS #1 or SEC 1) or as a JWK: RSA of 2048 to 4096 bits, P-256 or
+	// Ed25519. Its error is a *domain.Invalid of no field that says what is wrong with the text and what to do about it,
+	// and never quotes it.
+	ParseKey(text domain.Secret) (domain.PrivateKey, error)
 
 	// Sign is deterministic: the same key and claims give the same bytes, in every process, with every algorithm, so
 	// that a retry gets the same access token. It ignores t.ID and derives `jti` from header and payload, so that two

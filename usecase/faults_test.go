@@ -321,10 +321,15 @@ type signedToken struct {
 	keyID string
 }
 
-func (n *notary) NewKey(domain.Algorithm) (domain.Secret, error) {
+func (n *notary) NewKey(domain.Algorithm, int) (domain.Secret, error) {
 	b := make([]byte, domain.KeySize)
 	_, err := n.random.Read(b)
 	return domain.NewSecret(string(b)), err
+}
+
+// ParseKey is not called: no story imports a key.
+func (n *notary) ParseKey(domain.Secret) (domain.PrivateKey, error) {
+	return domain.PrivateKey{}, errors.New("a notary parses no key")
 }
 
 func (n *notary) Sign(_ context.Context, key domain.SigningKey, t domain.AccessToken) (string, error) {

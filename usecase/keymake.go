@@ -117,7 +117,7 @@ func (k *Keys) newPrivateKey(ctx context.Context, a domain.Algorithm, bits int) 
 		return domain.Secret{}, err
 	}
 	defer k.making.release()
-	private, err := k.Signer.NewKey(a)
+	private, err := k.Signer.NewKey(a, 0)
 	if err != nil {
 		return domain.Secret{}, Wrap("make a signing key", err)
 	}

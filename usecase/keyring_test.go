@@ -26,7 +26,7 @@ import (
 // signingKey stores a second key of a tenant, as a process of an operator would.
 func (w *world) signingKey(t *testing.T, k domain.SealedKey) {
 	t.Helper()
-	private, err := w.probe.Signer.NewKey(k.Algorithm)
+	private, err := w.probe.Signer.NewKey(k.Algorithm, 0)
 	must(t, err)
 	k.Kind, k.CreatedAt = domain.KeySigning, stored(w.clock.now())
 	sealed, err := w.master.Seal(k, private, w.random)
@@ -216,9 +216,9 @@ func (s *stalling) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.
 	return s.probe.KeysOfTenant(ctx, tenantID)
 }
 
-func (s *stalling) NewKey(a domain.Algorithm) (domain.Secret, error) {
+func (s *stalling) NewKey(a domain.Algorithm, bits int) (domain.Secret, error) {
 	s.wait("NewKey")
-	return s.probe.NewKey(a)
+	return s.probe.NewKey(a, bits)
 }
 
 // openStalling starts a process on a store and with a signer of which no call blocks yet.
@@ -320,9 +320,9 @@ type panicking struct {
 	once sync.Once
 }
 
-func (p *panicking) NewKey(a domain.Algorithm) (domain.Secret, error) {
+func (p *panicking) NewKey(a domain.Algorithm, bits int) (domain.Secret, error) {
 	p.once.Do(func() { panic("a fault of the signer") })
-	return p.Signer.NewKey(a)
+	return p.Signer.NewKey(a, bits)
 }
 
 // The work that requests wait for runs in its own goroutine, in which a panic would end the process.
@@ -559,7 +559,7 @@ func TestNoCostGrowsWithTheNumberOfTenants(t *testing.T) {
 		w.probe = &probe{Store: store, Signer: jwxsigner.New(w.random)}
 		w.master = newMasterKey(t, w.random)
 		w.replica = w.open(t)
-		private, err := w.probe.Signer.NewKey(domain.ES256)
+		private, err := w.probe.Signer.NewKey(domain.ES256, 0)
 		must(t, err)
 		for i := range tenants {
 			id := fmt.Sprintf("tenant-%d", i)

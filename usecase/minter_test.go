@@ -61,7 +61,7 @@ func TestAGrantSaysForHowLongItIsGood(t *testing.T) {
 func TestAGrantIsSignedWithTheKeyOfItsIssuedAt(t *testing.T) {
 	w := newWorld(t)
 	g := w.issued(t, "shop")
-	private, err := w.probe.Signer.NewKey(domain.ES256)
+	private, err := w.probe.Signer.NewKey(domain.ES256, 0)
 	must(t, err)
 	from := stored(t0)
 	key, err := w.master.Seal(domain.SealedKey{

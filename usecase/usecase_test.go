@@ -604,9 +604,9 @@ func (p *probe) Purge(ctx context.Context, s port.PurgeStep) (port.Purged, error
 	return through(ctx, p, "Purge", func(ctx context.Context) (port.Purged, error) { return p.Store.Purge(ctx, s) })
 }
 
-func (p *probe) NewKey(a domain.Algorithm) (domain.Secret, error) {
+func (p *probe) NewKey(a domain.Algorithm, bits int) (domain.Secret, error) {
 	return through(context.Background(), p, "NewKey",
-		func(context.Context) (domain.Secret, error) { return p.Signer.NewKey(a) })
+		func(context.Context) (domain.Secret, error) { return p.Signer.NewKey(a, bits) })
 }
 
 func (p *probe) Sign(ctx context.Context, key domain.SigningKey, t domain.AccessToken) (string, error) {

@@ -60,8 +60,9 @@ import (
 )
 
 const (
-	rsaBits  = 2048
-	maxToken = 32 << 10 // the longest token that Verify parses, in bytes
+	minRSABits = 2048
+	maxRSABits = 4096     // a larger key makes each verification slow
+	maxToken   = 32 << 10 // the longest token that Verify parses, in bytes
 )
 
 // Signer signs and verifies access tokens. It is safe for concurrent use.
@@ -76,17 +77,25 @@ var _ port.Signer = (*Signer)(nil)
 // always come from the system's randomness, because since Go 1.26 the standard library ignores a reader.
 func New(random io.Reader) *Signer { return &Signer{random: random} }
 
+// rsaSizes are the sizes in bits of the RSA keys that NewKey makes. ParseKey accepts those between too.
+var rsaSizes = []int{2048, 3072, 4096}
+
 // NewKey implements [port.Signer].
-func (s *Signer) NewKey(a domain.Algorithm) (domain.Secret, error) {
+func (s *Signer) NewKey(a domain.Algorithm, bits int) (domain.Secret, error) {
 	var private any
 	var err error
-	switch a {
-	case domain.EdDSA:
+	isRSA := a == domain.RS256 || a == domain.PS256
+	switch {
+	case isRSA && bits == 0:
+		private, err = rsa.GenerateKey(s.random, minRSABits)
+	case isRSA && slices.Contains(rsaSizes, bits):
+		private, err = rsa.GenerateKey(s.random, bits)
+	case bits != 0:
+		err = errBits
+	case a == domain.EdDSA:
 		_, private, err = ed25519.GenerateKey(s.random)
-	case domain.ES256:
+	case a == domain.ES256:
 		private, err = ecdsa.GenerateKey(elliptic.P256(), s.random)
-	case domain.RS256, domain.PS256:
-		private, err = rsa.GenerateKey(s.random, rsaBits)
 	default:
 		err = errAlgorithm
 	}
@@ -241,8 +250,8 @@ func decodeHeader(text []byte) (h header, ok bool) {
 	return h, err == nil && slices.Contains(domain.AccessTokenTypes, h.Type)
 }
 
-// maxSignature is the length in bytes of a signature by an RSA key of 2048 bits, the longest that NewKey makes.
-const maxSignature = rsaBits / 8
+// maxSignature is the length in bytes of a signature by the largest RSA key.
+const maxSignature = maxRSABits / 8
 
 // segment is the base64url of JWS, with one spelling for each value.
 var segment = base64.RawURLEncoding.Strict()

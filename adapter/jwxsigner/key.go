@@ -22,7 +22,10 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-var errAlgorithm = errors.New("not an algorithm for access tokens")
+var (
+	errAlgorithm = errors.New("not an algorithm for access tokens")
+	errBits      = errors.New("an RSA key has 2048, 3072 or 4096 bits, and keys of other algorithms have one size")
+)
 
 // key is a parsed signing key, in the forms that JWX uses.
 type key struct {
@@ -74,7 +77,7 @@ func parse(from domain.SigningKey) (*key, error) {
 		}
 	case *rsa.PrivateKey:
 		switch {
-		case p.N.BitLen() < rsaBits:
+		case p.N.BitLen() < minRSABits || p.N.BitLen() > maxRSABits:
 		case from.Algorithm == domain.RS256:
 			k.private = p
 		case from.Algorithm == domain.PS256:

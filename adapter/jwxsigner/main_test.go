@@ -81,7 +81,7 @@ func publishedKey(t testing.TB, a domain.Algorithm) domain.SigningKey {
 // newKey returns a random key.
 func newKey(t testing.TB, id string, a domain.Algorithm) domain.SigningKey {
 	t.Helper()
-	private, err := jwxsigner.New(rand.Reader).NewKey(a)
+	private, err := jwxsigner.New(rand.Reader).NewKey(a, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

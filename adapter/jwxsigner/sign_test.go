@@ -382,11 +382,11 @@ func TestNewKeyMakesAKeyThatSignsAndDoesNotShow(t *testing.T) {
 
 func TestNewKeyFailsWhereItCannotMakeOne(t *testing.T) {
 	broken := errors.New("broken")
-	if _, err := jwxsigner.New(iotest.ErrReader(broken)).NewKey(domain.EdDSA); !errors.Is(err, broken) {
+	if _, err := jwxsigner.New(iotest.ErrReader(broken)).NewKey(domain.EdDSA, 0); !errors.Is(err, broken) {
 		t.Errorf("got %v, want %v", err, broken)
 	}
 	for _, a := range []domain.Algorithm{"", "none", "HS256", "ES384", "eddsa"} {
-		if _, err := jwxsigner.New(rand.Reader).NewKey(a); err == nil {
+		if _, err := jwxsigner.New(rand.Reader).NewKey(a, 0); err == nil {
 			t.Errorf("made a key for %q", a)
 		}
 	}

@@ -43,7 +43,7 @@ func TestWhatTheServiceSignsIsAccepted(t *testing.T) {
 	signer := jwxsigner.New(rand.Reader)
 	var keys []domain.SigningKey
 	for _, a := range []domain.Algorithm{domain.EdDSA, domain.ES256, domain.RS256, domain.PS256} {
-		private, err := signer.NewKey(a)
+		private, err := signer.NewKey(a, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

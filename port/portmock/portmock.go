@@ -1854,18 +1854,33 @@ func (mr *MockSignerMockRecorder) JWKS(arg0 interface{}) *gomock.Call {
 }
 
 // NewKey mocks base method.
-func (m *MockSigner) NewKey(arg0 domain.Algorithm) (domain.Secret, error) {
+func (m *MockSigner) NewKey(arg0 domain.Algorithm, arg1 int) (domain.Secret, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "NewKey", arg0)
+	ret := m.ctrl.Call(m, "NewKey", arg0, arg1)
 	ret0, _ := ret[0].(domain.Secret)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }
 
 // NewKey indicates an expected call of NewKey.
-func (mr *MockSignerMockRecorder) NewKey(arg0 interface{}) *gomock.Call {
+func (mr *MockSignerMockRecorder) NewKey(arg0, arg1 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "NewKey", reflect.TypeOf((*MockSigner)(nil).NewKey), arg0)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "NewKey", reflect.TypeOf((*MockSigner)(nil).NewKey), arg0, arg1)
+}
+
+// ParseKey mocks base method.
+func (m *MockSigner) ParseKey(arg0 domain.Secret) (domain.PrivateKey, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "ParseKey", arg0)
+	ret0, _ := ret[0].(domain.PrivateKey)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// ParseKey indicates an expected call of ParseKey.
+func (mr *MockSignerMockRecorder) ParseKey(arg0 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "ParseKey", reflect.TypeOf((*MockSigner)(nil).ParseKey), arg0)
 }
 
 // Sign mocks base method.

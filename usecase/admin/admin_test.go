@@ -431,9 +431,9 @@ func (p *probe) HasData(ctx context.Context) (bool, error) {
 	return through(ctx, p, "HasData", p.Store.HasData)
 }
 
-func (p *probe) NewKey(a domain.Algorithm) (domain.Secret, error) {
+func (p *probe) NewKey(a domain.Algorithm, bits int) (domain.Secret, error) {
 	return through(context.Background(), p, "NewKey",
-		func(context.Context) (domain.Secret, error) { return p.Signer.NewKey(a) })
+		func(context.Context) (domain.Secret, error) { return p.Signer.NewKey(a, bits) })
 }
 
 // kickstart returns a tenant whose users may have two sessions in one of its applications.
