@@ -48,9 +48,10 @@ func (ks SigningKeys) isKnown(k SigningKey, at time.Time, cacheAge time.Duration
 
 // FirstStart returns the start of a key of the algorithm that is made at now for the tenant, or for all tenants if the
 // id is empty, to be in use as soon as that is safe. It is zero, the beginning of time, if no key signs for the tenant,
-// or if none is older than ten minutes and shared keys do not sign for it.
+// or if none is older than ten minutes and shared keys do not sign for it. It is never so for a shared key, because
+// tenants may have keys that the set does not show; where there are none, the first key to start signs in any case.
 func (ks SigningKeys) FirstStart(tenantID string, a Algorithm, now time.Time, r KeyRules) time.Time {
-	if len(ks.published) == 0 || tenantID != "" && now.Before(ks.youth) && !ks.Has(a) {
+	if tenantID != "" && (len(ks.published) == 0 || now.Before(ks.youth) && !ks.Has(a)) {
 		return time.Time{}
 	}
 	return ks.SafeStart(SigningKey{TenantID: tenantID, Algorithm: a, CreatedAt: now}, now, r)
@@ -82,7 +83,16 @@ func (ks SigningKeys) CheckStart(k SigningKey, now time.Time, r KeyRules) error 
 	if !k.StartsAt.IsZero() {
 		k.StartsAt = later(k.StartsAt, now)
 	}
-	return ks.checkStep(ks.with(k), fmt.Sprintf("start key %q", k.ID), now, r)
+	step := fmt.Sprintf("start key %q", k.ID)
+	if safe := k.known().Add(r.CacheAge); k.TenantID == "" && later(k.StartsAt, now).Before(safe) {
+		return &UnsafeStep{Step: step, Until: safe, Why: refusals(k, r)} // it may sign for tenants with keys of their own
+	}
+	return ks.checkStep(ks.with(k), step, now, r)
+}
+
+func refusals(k SigningKey, r KeyRules) string {
+	return fmt.Sprintf("verifiers may use a key set that is %s old, which lacks key %q, and refuse what it signs",
+		r.CacheAge, k.ID)
 }
 
 // checkStep checks that at no instant from now on, after the step to next, a key signs that a verifier may not know,
@@ -99,8 +109,7 @@ func (ks SigningKeys) checkStep(next SigningKeys, step string, now time.Time, r 
 			}
 			until := is.known().Add(r.CacheAge)
 			if unsafe == nil || until.After(unsafe.Until) {
-				unsafe = &UnsafeStep{Step: step, Until: until, Why: fmt.Sprintf(
-					"verifiers may use a key set that is %s old, which lacks key %q, and refuse what it signs", r.CacheAge, is.ID)}
+				unsafe = &UnsafeStep{Step: step, Until: until, Why: refusals(is, r)}
 			}
 		}
 	}

@@ -146,9 +146,10 @@ func precedes(a, b SigningKey) int {
 	return cmp.Or(ownFirst(a, b), b.StartsAt.Compare(a.StartsAt), cmp.Compare(a.ID, b.ID))
 }
 
-// startsFirst orders keys by which of two signs if neither has started.
-func startsFirst(a, b SigningKey) int {
-	return cmp.Or(ownFirst(a, b), a.StartsAt.Compare(b.StartsAt), cmp.Compare(a.ID, b.ID))
+// knownFirst orders keys by which of two signs if neither has started: the one that verifiers have known longer. By the
+// starts, a key that is made now could sign immediately because it starts before one that is known.
+func knownFirst(a, b SigningKey) int {
+	return cmp.Or(a.known().Compare(b.known()), ownFirst(a, b), a.StartsAt.Compare(b.StartsAt), cmp.Compare(a.ID, b.ID))
 }
 
 func ownFirst(a, b SigningKey) int {
@@ -164,9 +165,9 @@ func ownFirst(a, b SigningKey) int {
 
 // SigningAt returns the key that signs at that instant what a policy wants signed with that algorithm. It is the newest
 // key of the algorithm that has started; else, if one of the algorithm was revoked, the key of the algorithm that was
-// made before and starts first; else the newest key of any algorithm that has started; else the key that starts first.
-// So a change of the algorithm waits for the start of its key. Of several the tenant's own comes before shared ones,
-// and of two that start together the one with the smaller id comes first. Retired and revoked keys never sign. The
+// made before and has been known longest; else the newest key of any algorithm that has started; else the key that has
+// been known longest. So a change of the algorithm waits for the start of its key. Of several that have started the
+// tenant's own comes before shared ones, and of two that start together the one with the smaller id. Retired and revoked keys never sign. The
 // result depends on nothing else, so replicas agree. It returns false only if no key is published.
 func (ks SigningKeys) SigningAt(wanted Algorithm, at time.Time) (SigningKey, bool) {
 	for _, k := range ks.byAlgorithm[wanted] {
@@ -185,10 +186,10 @@ func (ks SigningKeys) SigningAt(wanted Algorithm, at time.Time) (SigningKey, boo
 	return firstOf(ks.published, func(SigningKey) bool { return true })
 }
 
-// firstOf returns the first, in the order of startsFirst, of the keys that may sign.
+// firstOf returns the first, in the order of knownFirst, of the keys that may sign.
 func firstOf(keys []SigningKey, may func(SigningKey) bool) (first SigningKey, ok bool) {
 	for _, k := range keys {
-		if may(k) && (!ok || startsFirst(k, first) < 0) {
+		if may(k) && (!ok || knownFirst(k, first) < 0) {
 			first, ok = k, true
 		}
 	}
