@@ -37,7 +37,7 @@ func (s *Signer) ParseKey(text domain.Secret) (domain.PrivateKey, error) {
 		return badKey("is empty: give a private key in PEM, or as a JWK")
 	case len(b) > maxKeyText:
 		return badKey("is longer than 32 KiB: give one private key, in PEM or as a JWK")
-	case b[0] == '{':
+	case bytes.HasPrefix(b, []byte("{")):
 		return parseJWK(b)
 	case bytes.Contains(b, []byte("-----BEGIN ")):
 		return parsePEM(b)
