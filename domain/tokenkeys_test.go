@@ -44,7 +44,8 @@ func TestATokenKeyIsRetiredWhenNothingNeedsIt(t *testing.T) {
 // A revocation ends exactly the refresh tokens whose current token string the key minted.
 func TestARevokedTokenKeyEndsWhatItMinted(t *testing.T) {
 	keys := domain.TokenKeys{{Number: 1}}
-	if at := keys.NextStart(issued); !at.Equal(issued.Add(2*time.Minute)) || !(domain.TokenKeys{}).NextStart(issued).IsZero() {
+	if at := keys.NextStart(issued); !at.Equal(issued.Add(2*time.Minute)) ||
+		!(domain.TokenKeys{}).NextStart(issued).IsZero() {
 		t.Errorf("start of the next key: got %s", at)
 	}
 	keys = append(keys, domain.TokenKey{Number: keys.NextNumber(), StartsAt: issued})

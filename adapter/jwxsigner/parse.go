@@ -31,7 +31,10 @@ func badKey(message string) (domain.PrivateKey, error) {
 
 // ParseKey implements [port.Signer].
 func (s *Signer) ParseKey(text domain.Secret) (domain.PrivateKey, error) {
-	b := bytes.TrimSpace([]byte(text.Reveal()))
+	return parseText(bytes.TrimSpace([]byte(text.Reveal())))
+}
+
+func parseText(b []byte) (domain.PrivateKey, error) {
 	switch {
 	case len(b) == 0:
 		return badKey("is empty: give a private key in PEM, or as a JWK")

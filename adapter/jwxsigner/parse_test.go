@@ -128,7 +128,8 @@ func TestParseKeyRefusesWhatItCannotUse(t *testing.T) {
 		"a public key":     {pemOf("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(ec.Public()))), "public key"},
 		"an encrypted key": {pemOf("ENCRYPTED PRIVATE KEY", []byte("x")), "encrypted"},
 		"an encrypted key of the old form": {
-			strings.Replace(ecText, "KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n", 1), "encrypted"},
+			strings.Replace(ecText, "KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n", 1),
+			"encrypted"},
 		"a key of OpenSSH":   {pemOf("OPENSSH PRIVATE KEY", []byte("x")), "ssh-keygen"},
 		"a certificate too":  {ecText + pemOf("CERTIFICATE", []byte("x")), "certificate"},
 		"another block":      {pemOf("DH PARAMETERS", []byte("x")), "not a private key"},
