@@ -167,8 +167,9 @@ func ownFirst(a, b SigningKey) int {
 // key of the algorithm that has started; else, if one of the algorithm was revoked, the key of the algorithm that was
 // made before and has been known longest; else the newest key of any algorithm that has started; else the key that has
 // been known longest. So a change of the algorithm waits for the start of its key. Of several that have started the
-// tenant's own comes before shared ones, and of two that start together the one with the smaller id. Retired and revoked keys never sign. The
-// result depends on nothing else, so replicas agree. It returns false only if no key is published.
+// tenant's own comes before shared ones, and of two that start together the one with the smaller id. Retired and
+// revoked keys never sign. The result depends on nothing else, so replicas agree. It returns false only if no key is
+// published.
 func (ks SigningKeys) SigningAt(wanted Algorithm, at time.Time) (SigningKey, bool) {
 	for _, k := range ks.byAlgorithm[wanted] {
 		if k.started(at) {
