@@ -117,7 +117,7 @@ func (k *Keys) newPrivateKey(ctx context.Context, a domain.Algorithm, bits int) 
 		return domain.Secret{}, err
 	}
 	defer k.making.release()
-	private, err := k.Signer.NewKey(a, 0)
+	private, err := k.Signer.NewKey(a, bits)
 	if err != nil {
 		return domain.Secret{}, Wrap("make a signing key", err)
 	}

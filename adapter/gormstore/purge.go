@@ -195,7 +195,7 @@ func hadEnded(before string) string {
 
 // nextTokens selects the next refresh tokens, each with its rotated_at, or 0 if it has ended.
 var nextTokens = `
-SELECT id, CASE WHEN ` + notEndedSQL("$1") + ` THEN rotated_at ELSE 0 END
+SELECT id, CASE WHEN ` + notEndedSQL("$1", ofItsMarks) + ` THEN rotated_at ELSE 0 END
 FROM refresh_tokens WHERE id > $2 ORDER BY id LIMIT $3`
 
 // revokeRotated revokes the refresh tokens that which selects, if they are active at $3 and were rotated in a range.
@@ -207,7 +207,7 @@ RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_
 }
 
 // rotated is true for a refresh token that is active at $3 and was rotated from $4 until before $5.
-var rotated = notEndedSQL("$3") + ` AND refresh_tokens.rotated_at >= $4 AND refresh_tokens.rotated_at < $5`
+var rotated = notEndedSQL("$3", ofItsMarks) + ` AND refresh_tokens.rotated_at >= $4 AND refresh_tokens.rotated_at < $5`
 
 var (
 	revokeRotatedSQLite = revokeRotated(`WHERE ` + rotated + ` AND id > $6 AND id <= $7`)
