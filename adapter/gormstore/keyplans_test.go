@@ -73,7 +73,8 @@ func TestPostgresKeysAreFoundByTheirIndexes(t *testing.T) {
 		if when == "large" {
 			execute(t, db, `INSERT INTO keys (kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at,
 				sealed, revision)
-			SELECT 'signing', 'tenant ' || n, 'ES256', 1, 'kid ' || n, 1, 0, 0, '', n + 1000 FROM generate_series(1, 20000) AS n`,
+			SELECT 'signing', 'tenant ' || n, 'ES256', 1, 'kid ' || n, 1, 0, 0, '', n + 1000
+			FROM generate_series(1, 20000) AS n`,
 				`ANALYZE keys`)
 		}
 		for _, text := range statements {

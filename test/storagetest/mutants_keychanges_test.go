@@ -224,8 +224,8 @@ var keyChangeMutants = []mutant{
 			}
 		}, false},
 
-	{"APIKeys/APIKeyByHash/of several hashes gives the key of the first that is a hash of one", "only the first is looked up",
-		func(f *faulty) {
+	{"APIKeys/APIKeyByHash/of several hashes gives the key of the first that is a hash of one",
+		"only the first is looked up", func(f *faulty) {
 			f.apiKeyByHash = func(ctx context.Context, hashes ...string) (domain.APIKey, error) {
 				return f.within.APIKeyByHash(ctx, hashes[0])
 			}
@@ -264,8 +264,8 @@ var keyChangeMutants = []mutant{
 				return f.within.RehashAPIKey(ctx, k, after)
 			}
 		}, false},
-	{"APIKeys/RehashAPIKey/a hash of another key, current or previous, is a duplicate", "the previous hash is not compared",
-		func(f *faulty) {
+	{"APIKeys/RehashAPIKey/a hash of another key, current or previous, is a duplicate",
+		"the previous hash is not compared", func(f *faulty) {
 			f.rehashAPIKey = func(ctx context.Context, before, after domain.APIKey) error {
 				other, err := f.within.APIKeyByHash(ctx, after.Hash, after.PreviousHash)
 				if err == nil && other.ID != before.ID && other.Hash != after.Hash && other.Hash != after.PreviousHash {
