@@ -43,8 +43,8 @@ type Janitor interface {
 	// rotated within one of s.Ended, for the reason [domain.RevokedWithKey]. s.Event names them, and is stored only if
 	// there are some; it is zero if s.Ended is empty. An earlier step with that event is an error.
 	//
-	// It deletes and revokes no others. A step does not wait for a call on a refresh token: it skips those that such a call has
-	// locked, and ends within the time of a call. The next pass deletes and revokes what this one skipped.
+	// It deletes and revokes no others. A step does not wait for a call on a refresh token: it skips those that such a
+	// call has locked, and ends within the time of a call. The next pass deletes and revokes what this one skipped.
 	//
 	// After the last refresh token the pass deletes, in steps of at most s.Limit, the marks whose fact is out of use, if
 	// their KeepUntil is at or before s.Before, or if their tenant was deleted at or before it and has no refresh token

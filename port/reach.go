@@ -28,8 +28,8 @@ type Reach interface {
 	Revoked(ctx context.Context, q FactQuery, each func(domain.Fact)) (Reading, error)
 
 	// Stamp gives a new position, above all others, to at most limit each of the refresh tokens, the marks and the signing
-	// keys that have none, and returns the greatest of the three numbers: if it is limit, there may be more. The position is the greater of
-	// now and the last position + 1 microsecond; a store with a clock of its own, such as a database server, uses that
+	// keys that have none, and returns the greatest of the three numbers: if it is limit, there may be more. The position
+	// is the greater of now and the last position + 1 microsecond; a store with a clock of its own, such as a database server, uses that
 	// instead of now. If there is nothing to stamp, it writes nothing.
 	//
 	// Stamp never waits for another call. It skips what such a call has locked, and does nothing while another Stamp is in

@@ -491,7 +491,7 @@ func keyStatement(t *testing.T, s *gormstore.Store, j *journal) string {
 	j.statements(t)
 	var last string
 	for _, hash := range []string{"now", "before"} {
-		if got, err := s.APIKeyByHash(t.Context(), hash); err != nil || got.Name != k.Name {
+		if got, err := s.APIKeyByHash(t.Context(), "unknown", hash); err != nil || got.Name != k.Name {
 			t.Fatalf("by %q: %q, %v", hash, got.Name, err)
 		}
 		got := j.statements(t)
@@ -523,7 +523,7 @@ SELECT 'key ' || n, sha256(n::text::bytea), '', '{}', 0, CASE WHEN n % 2 = 0 THE
 FROM generate_series(1, 5000) AS n`, `ANALYZE api_keys`)
 		}
 		planText(t, conn, `PREPARE key AS `+text)
-		plan := planText(t, conn, `EXPLAIN EXECUTE key (NULL)`)
+		plan := planText(t, conn, `EXPLAIN EXECUTE key (NULL, NULL)`)
 		planText(t, conn, `DEALLOCATE key`)
 		for _, index := range []string{"api_keys_hash_key on api_keys", "api_keys_previous_hash on api_keys"} {
 			if !strings.Contains(plan, "Index Scan using "+index) || strings.Contains(plan, "Seq Scan") {

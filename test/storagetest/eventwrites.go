@@ -136,6 +136,37 @@ func tokenWrites() []eventWrite {
 			},
 		},
 		{
+			name: "KeyChanges/ChangeKeys", err: domain.ErrStale,
+			prepare: func(e *env) { e.add(tokenKey(1)) },
+			write: func(e *env, s port.Store, one domain.Event) (uint64, error) {
+				named := tokenKey(1)
+				named.Name, named.Revision = "another", 1
+				c := port.KeyChange{Add: []domain.SealedKey{tokenKey(2)}, Replace: []domain.SealedKey{named}}
+				return 0, s.ChangeKeys(e.Context(), one, c)
+			},
+			refused: func(e *env, s port.Store, one domain.Event) error {
+				unknown := tokenKey(3)
+				unknown.Revision = 1
+				return s.ChangeKeys(e.Context(), one, port.KeyChange{Replace: []domain.SealedKey{unknown}})
+			},
+			stored: naming(), state: everyKey,
+		},
+		{
+			name: "KeyChanges/TurnCheck", err: domain.ErrConflict,
+			prepare: func(e *env) { e.add(checkKey("one")) },
+			write: func(e *env, s port.Store, one domain.Event) (uint64, error) {
+				after := checkKey("two")
+				after.Sealed = "again"
+				return 0, s.TurnCheck(e.Context(), one, checkKey("one"), after)
+			},
+			refused: func(e *env, s port.Store, one domain.Event) error {
+				before := checkKey("one")
+				before.Sealed = "another"
+				return s.TurnCheck(e.Context(), one, before, checkKey("two"))
+			},
+			stored: naming(), state: everyKey,
+		},
+		{
 			name: "Keys/AddKeys", err: domain.ErrDuplicate,
 			prepare: func(*env) {},
 			write: func(e *env, s port.Store, one domain.Event) (uint64, error) {
@@ -144,14 +175,16 @@ func tokenWrites() []eventWrite {
 			refused: func(e *env, s port.Store, one domain.Event) error {
 				return s.AddKeys(e.Context(), one, tokenKey(2), tokenKey(3), tokenKey(2))
 			},
-			stored: naming(),
-			state: func(e *env) any {
-				keys, err := sealedKeys(e.Context(), e.store)
-				e.must(err)
-				return keys
-			},
+			stored: naming(), state: everyKey,
 		},
 	}
+}
+
+// everyKey returns all keys.
+func everyKey(e *env) any {
+	keys, err := sealedKeys(e.Context(), e.store)
+	e.must(err)
+	return keys
 }
 
 var anaInShop = domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}

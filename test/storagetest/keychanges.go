@@ -486,7 +486,8 @@ var endingRotations = []clause{
 // eventOf returns the stored event of that id, or zero.
 func (e *env) eventOf(id domain.ID) domain.Event {
 	e.Helper()
-	page, err := e.store.Events(e.Context(), port.EventQuery{From: id, Limit: 1000, MaxBytes: unbounded, MaxRows: unbounded})
+	q := port.EventQuery{From: id, Limit: 1000, MaxBytes: unbounded, MaxRows: unbounded}
+	page, err := e.store.Events(e.Context(), q)
 	e.must(err)
 	for _, found := range page.Events {
 		if found.ID == id {

@@ -251,6 +251,12 @@ func (f *faulty) eachWrite(
 	f.addKeys = func(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
 		return happens(ctx, e, func(e domain.Event) error { return f.within.AddKeys(ctx, e, keys...) })
 	}
+	f.changeKeys = func(ctx context.Context, e domain.Event, c port.KeyChange) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.ChangeKeys(ctx, e, c) })
+	}
+	f.turnCheck = func(ctx context.Context, e domain.Event, before, after domain.SealedKey) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.TurnCheck(ctx, e, before, after) })
+	}
 	f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 		return happens(ctx, e, func(e domain.Event) error { return f.within.Swap(ctx, before, after, now, e) })
 	}

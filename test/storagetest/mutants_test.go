@@ -97,7 +97,8 @@ func TestAFaultlessStorePassesEveryClause(t *testing.T) {
 
 func mutants() []mutant {
 	return slices.Concat(promiseMutants, insertMutants, readMutants, advanceMutants, swapMutants, revocationMutants,
-		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), versionMutants, reachMutants, eventPurgeMutants,
+		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), versionMutants, reachMutants,
+		eventPurgeMutants, keyChangeMutants,
 		purgeMutants, listMutants, changeMutants)
 }
 

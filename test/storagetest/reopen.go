@@ -74,8 +74,8 @@ var reopening = []clause{
 	{"Reopens/keys are stored as they were sealed, and the revision continues", func(e *env) {
 		sealed := fullSealedKey()
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), sealed, tokenKey(1)))
-		e.must(e.store.Reseal(e.Context(), sealed, "sealed again", ""))
-		sealed.Sealed = "sealed again"
+		e.must(e.store.Reseal(e.Context(), sealed, "sealed again", "another"))
+		sealed.Sealed, sealed.SealedBy = "sealed again", "another"
 		revision, err := e.store.KeyRevision(e.Context())
 		e.must(err)
 		e.reopen()
