@@ -322,6 +322,34 @@ func TestAStringOfAnOlderKeyOfAnEndedSessionIsRefused(t *testing.T) {
 	wantOutcome(t, w.exchanged(t, first.TokenString), domain.RefusedRevoked, nil)
 }
 
+// Section 9, "Replicas": a process whose last reading is older than three seconds reads before it presents a token
+// string, verifies an access token or looks up an API key.
+func TestAStaleProcessReadsTheKeysBeforeItUsesThem(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.apply.Do(t.Context(), kickstart())
+	must(t, err)
+	g := w.issued(t, "shop")
+	there := w.open(t)
+	_, err = w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{Kind: domain.KeyAPI})
+	must(t, err)
+	w.clock.advance(time.Minute)
+	must(t, there.keys.Reload(t.Context()))
+	for _, name := range []string{"api-1", "token-1", kidOf(t, g.AccessToken)} {
+		_, err := w.keys.Revoke(t.Context(), byOperator, name, usecase.RevokeKey{})
+		must(t, err)
+		switch name {
+		case "api-1":
+			_, err = there.byKey(t, backendKey, domain.TokenIssue)
+			wantErr(t, err, domain.ErrUnauthorized)
+		case "token-1":
+			wantOutcome(t, there.exchanged(t, g.TokenString), domain.RefusedInvalid, nil)
+		default:
+			_, err = there.byToken(t, g.AccessToken)
+			wantErr(t, err, domain.ErrUnauthorized)
+		}
+	}
+}
+
 // A token key that is revoked before its start never mints.
 func TestATokenKeyThatIsRevokedBeforeItsStartNeverMints(t *testing.T) {
 	w := newWorld(t)

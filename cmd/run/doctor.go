@@ -303,7 +303,7 @@ func (e *examination) masterKeys(ctx context.Context) {
 	case found.Stored == 0:
 		e.ok(check, "the database has none yet; the first start makes them")
 	case found.Previous > 0:
-		e.warn(check, "start `refreshd serve` with both master keys once, which seals them again",
+		e.warn(check, "run `refreshd key reseal` with both master keys, which seals them again",
 			"only the previous master key opens %d of %d", found.Previous, found.Stored)
 	case !e.config.MasterKeyPrevious.IsZero():
 		e.warn(check, "remove REFRESHD_MASTER_KEY_PREVIOUS when every replica has the new master key",

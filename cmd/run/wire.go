@@ -157,7 +157,7 @@ func (s *service) openKeys(ctx context.Context, c config.Config, readOnly bool) 
 	s.keys, err = usecase.OpenKeys(ctx, k)
 	if errors.Is(err, domain.ErrWrongMasterKey) {
 		return fmt.Errorf("%w: start with the master key that this store was made with; to change it, name that one in "+
-			"REFRESHD_MASTER_KEY_PREVIOUS. Nothing was changed", err)
+			"REFRESHD_MASTER_KEY_PREVIOUS and run `refreshd key reseal`. Nothing was changed", err)
 	}
 	return err
 }

@@ -121,6 +121,9 @@ func TestAMasterKeyThatIsGoneOrWrongRefusesTheStart(t *testing.T) {
 		s.Stop()
 		s.database, s.settings.env = wrong, append(s.settings.env, "REFRESHD_MASTER_KEY_PREVIOUS="+d.masterKey)
 		s.run()
+		if got := runVerb(t, wrong, s.settings, "key", "reseal"); got.Status != 0 {
+			t.Fatalf("key reseal: %s", got)
+		}
 		s.Stop()
 		s.settings.env = s.settings.env[:len(s.settings.env)-1]
 		s.run()
