@@ -130,10 +130,10 @@ func TestTheDoctorWritesNothing(t *testing.T) {
 	if diff := cmp.Diff(before, filesIn(t, dir)); diff != "" {
 		t.Errorf("it changed a file (-before +after):\n%.500s", diff)
 	}
-	change(t, dir, `DELETE FROM goose_db_version WHERE version_id = 6`)
+	change(t, dir, `DELETE FROM goose_db_version WHERE version_id = 7`)
 	before = filesIn(t, dir)
 	found, _ = examined(t, environ)
-	wantStatus(t, found, "schema", "failed", "version 5, this program: 6", "refreshd migrate")
+	wantStatus(t, found, "schema", "failed", "version 6, this program: 7", "refreshd migrate")
 	wantStatus(t, found, "keys, purge, audit trail, API keys", "failed", "not checked")
 	if diff := cmp.Diff(before, filesIn(t, dir)); diff != "" {
 		t.Errorf("it changed a file of an old schema (-before +after):\n%.500s", diff)
