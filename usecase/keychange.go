@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 const (
@@ -111,7 +112,9 @@ func (k *Keys) edit(
 		if err != nil {
 			return nil, err
 		}
-		added, err := k.write(ctx, event, step.add, step.after)
+		added, err := k.sealed(ctx, step.add, func(sealed []domain.SealedKey) error {
+			return k.Store.ChangeKeys(ctx, event, port.KeyChange{Add: sealed, Replace: step.after})
+		})
 		switch overtaken := errors.Is(err, domain.ErrStale) || errors.Is(err, domain.ErrDuplicate); {
 		case err == nil:
 			_ = k.Reload(ctx) // the write is done; if this fails, the next reading finds it

@@ -70,7 +70,7 @@ func (k *Keys) prepare(ctx context.Context, by domain.Origin, wanted ...SigningK
 	if err != nil {
 		return err
 	}
-	sealed, err := k.write(ctx, event, made, nil)
+	sealed, err := k.add(ctx, event, made)
 	if err != nil {
 		return Wrap("add signing keys", err)
 	}

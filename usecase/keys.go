@@ -261,7 +261,7 @@ func (k *Keys) addFirst(ctx context.Context, s domain.SealedKey, plain domain.Se
 	if err != nil {
 		return err
 	}
-	_, err = k.write(ctx, event, []domain.OpenKey{{SealedKey: s, Plain: plain}}, nil)
+	_, err = k.add(ctx, event, []domain.OpenKey{{SealedKey: s, Plain: plain}})
 	if err != nil && !errors.Is(err, domain.ErrDuplicate) && !errors.Is(err, domain.ErrConflict) {
 		return Wrap(fmt.Sprintf("add a %s key", s.Kind), err)
 	}

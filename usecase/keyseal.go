@@ -6,17 +6,15 @@ import (
 	"fmt"
 
 	"github.com/refreshd/refreshd/domain"
-	"github.com/refreshd/refreshd/port"
 )
 
 // writeAttempts bounds the attempts of a write that other processes' writes overtake.
 const writeAttempts = 10
 
-// write stores added and replaced keys with the event, and returns the added ones. It seals them by the master key in
-// force. If another one was put in force meanwhile, it reads which, and seals again. Other errors are those of
-// [port.KeyChanges].
-func (k *Keys) write(
-	ctx context.Context, e domain.Event, add []domain.OpenKey, replace []domain.SealedKey,
+// sealed seals the keys by the master key in force, has them stored, and returns them. If another master key was put in
+// force meanwhile, it reads which, and seals again. Other errors are those of store.
+func (k *Keys) sealed(
+	ctx context.Context, add []domain.OpenKey, store func(sealed []domain.SealedKey) error,
 ) ([]domain.SealedKey, error) {
 	for attempt := 0; ; attempt++ {
 		by := &k.Master // of a store that has no check value yet
@@ -33,12 +31,7 @@ func (k *Keys) write(
 				return nil, err
 			}
 		}
-		var err error
-		if len(replace) == 0 {
-			err = k.Store.AddKeys(ctx, e, sealed...)
-		} else {
-			err = k.Store.ChangeKeys(ctx, e, port.KeyChange{Add: sealed, Replace: replace})
-		}
+		err := store(sealed)
 		if !errors.Is(err, domain.ErrConflict) || k.ring.Load() == nil || attempt == writeAttempts {
 			return sealed, err
 		}
@@ -46,6 +39,11 @@ func (k *Keys) write(
 			return nil, err
 		}
 	}
+}
+
+// add stores new keys with the event, and returns them sealed.
+func (k *Keys) add(ctx context.Context, e domain.Event, keys []domain.OpenKey) ([]domain.SealedKey, error) {
+	return k.sealed(ctx, keys, func(sealed []domain.SealedKey) error { return k.Store.AddKeys(ctx, e, sealed...) })
 }
 
 // Reseal seals all keys that the master key of this process has not sealed again, and then puts it in force, by the
