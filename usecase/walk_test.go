@@ -126,6 +126,23 @@ func (w *walked) DeleteAPIKey(
 	return w.Store.DeleteAPIKey(ctx, id, expect, e)
 }
 
+func (w *walked) ChangeKeys(ctx context.Context, e domain.Event, c port.KeyChange) (err error) {
+	for _, k := range c.Add {
+		w.secrets = append(w.secrets, k.Sealed)
+		if k.ID != "" {
+			w.names[k.ID] = "signing key"
+		}
+	}
+	defer func() { w.note("ChangeKeys", err, e) }()
+	return w.Store.ChangeKeys(ctx, e, c)
+}
+
+func (w *walked) TurnCheck(ctx context.Context, e domain.Event, before, after domain.SealedKey) (err error) {
+	w.secrets = append(w.secrets, after.Sealed)
+	defer func() { w.note("TurnCheck", err, e) }()
+	return w.Store.TurnCheck(ctx, e, before, after)
+}
+
 func (w *walked) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) (err error) {
 	for _, k := range keys {
 		w.secrets = append(w.secrets, k.Sealed)

@@ -139,6 +139,62 @@ func keyRows() []walkRow {
 		{"usecase.Keys.Prepare", func(t *testing.T, w *walk) {
 			must(t, w.keys.Prepare(t.Context(), byFile, []usecase.SigningKeys{{TenantID: "acme", Algorithm: "ES256"}}))
 		}, `AddKeys key.added by file: acme/signing key// after`},
+		{"usecase.Keys.Generate", func(t *testing.T, w *walk) {
+			_, err := w.keys.Generate(t.Context(), byOperator, usecase.NewKey{Kind: domain.KeyToken})
+			must(t, err)
+		}, `ChangeKeys key.added by operator: /token-2// after`},
+		{"usecase.Keys.Import", func(t *testing.T, w *walk) {
+			private, err := w.probe.Signer.NewKey(domain.ES256)
+			must(t, err)
+			_, err = w.keys.Import(t.Context(), byOperator, usecase.NewKey{
+				ID: "imported", Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.ES256, Private: private,
+			})
+			must(t, err)
+		}, `ChangeKeys key.added by operator: acme/signing key// after`},
+		{"usecase.Keys.Rotate", func(t *testing.T, w *walk) {
+			_, err := w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{Kind: domain.KeyAPI})
+			must(t, err)
+		}, `ChangeKeys key.added by operator: /api-2// after`},
+		{"usecase.Keys.Change", func(t *testing.T, w *walk) {
+			_, err := w.keys.Change(t.Context(), byOperator, "token-1", "", usecase.KeyPatch{Name: new("first")}, false)
+			must(t, err)
+		}, `ChangeKeys key.changed by operator: /token-1// before after`},
+		{"usecase.Keys.Retire", func(t *testing.T, w *walk) {
+			_, err := w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{Kind: domain.KeyAPI})
+			must(t, err)
+			w.begin(t)
+			_, err = w.keys.Retire(t.Context(), byOperator, "api-1", true)
+			must(t, err)
+		}, `ChangeKeys key.retired by operator: /api-1// before after`},
+		{"usecase.Keys.Revoke", func(t *testing.T, w *walk) {
+			_, err := w.keys.Revoke(t.Context(), byOperator, "token-1", usecase.RevokeKey{})
+			must(t, err)
+		}, `ChangeKeys key.revoked by operator: /// before after`},
+		{"usecase.Keys.Reseal", func(t *testing.T, w *walk) {
+			before := w.master
+			w.master = newMasterKey(t, w.random)
+			c := w.keysConfig()
+			c.Previous = &before
+			keys, err := usecase.OpenKeys(t.Context(), c)
+			must(t, err)
+			w.replica = w.replicaOf(keys)
+			must(t, w.keys.Reseal(t.Context(), byOperator, nil))
+		}, `TurnCheck keys.resealed by operator: /// before after`},
+		{"usecase.KeyRotation.Pass", func(t *testing.T, w *walk) {
+			w.old(t)
+			w.begin(t)
+			_, err := w.rotation().Pass(t.Context())
+			must(t, err)
+		}, `ChangeKeys key.added by service: acme/signing key// after`},
+		{"usecase.KeyRotation.Run", func(t *testing.T, w *walk) {
+			w.old(t)
+			w.begin(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			w.rotation().Run(ctx, func(_ usecase.KeyPass, err error) {
+				must(t, err)
+				cancel()
+			})
+		}, `ChangeKeys key.added by service: acme/signing key// after`},
 		{"usecase.Publish.Tenant", func(t *testing.T, w *walk) {
 			_, err := w.publish.Tenant(t.Context(), "acme")
 			must(t, err)
