@@ -21,6 +21,10 @@ const (
 	TokenRevokeMany Action = "token.revoke.many"
 )
 
+// KeyManage is the action of each change of a key. It is one for all of them: who may make a key that signs may also
+// end one.
+const KeyManage Action = "key.manage"
+
 // FeedRead is the action of reading the stream of revocations.
 const FeedRead Action = "feed.read"
 
@@ -50,6 +54,7 @@ var spellings = append([]spelling{
 	{TokenListWide, "GET", SessionsPermission},
 	{TokenListAny, "GET", SessionsPermission},
 	{FeedRead, "GET", RevocationsPermission},
+	{KeyManage, "POST", "/key"},
 }, administrationSpellings()...)
 
 // administration lists the endpoints that "*" does not cover, and the first word of their actions.

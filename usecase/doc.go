@@ -33,7 +33,7 @@ func Wrap(operation string, err error) error {
 	}
 	for _, result := range []error{
 		domain.ErrNotFound, domain.ErrConflict, domain.ErrStale, domain.ErrDuplicate, domain.ErrUnauthorized,
-		domain.ErrBusy,
+		domain.ErrBusy, domain.ErrUnsafe,
 	} {
 		if errors.Is(err, result) {
 			return fmt.Errorf("%s: %w", operation, err)

@@ -523,7 +523,7 @@ func (brokenJobs) Release(context.Context, string, string) error { return errPor
 func TestAnImportedKeyThatVerifiersKnowSignsSoon(t *testing.T) {
 	w := newWorld(t)
 	w.old(t)
-	private, err := w.probe.Signer.NewKey(domain.ES256)
+	private, err := w.probe.Signer.NewKey(domain.ES256, 0)
 	must(t, err)
 	n := usecase.NewKey{
 		ID: "imported", Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.ES256, Private: private, Now: true,

@@ -144,7 +144,7 @@ func keyRows() []walkRow {
 			must(t, err)
 		}, `ChangeKeys key.added by operator: /token-2// after`},
 		{"usecase.Keys.Import", func(t *testing.T, w *walk) {
-			private, err := w.probe.Signer.NewKey(domain.ES256)
+			private, err := w.probe.Signer.NewKey(domain.ES256, 0)
 			must(t, err)
 			_, err = w.keys.Import(t.Context(), byOperator, usecase.NewKey{
 				ID: "imported", Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.ES256, Private: private,

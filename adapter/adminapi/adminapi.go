@@ -1,6 +1,5 @@
-// Package adminapi is the API of administration: tenants, applications, API keys, the list of keys, and the audit
-// trail. The API serves openapi.yaml, which describes its requests and responses. A test compares the two in both
-// directions.
+// Package adminapi is the API of administration: tenants, applications, API keys, keys, and the audit trail. The API
+// serves openapi.yaml, which describes its requests and responses. A test compares the two in both directions.
 //
 // An object in a request or a response is its document of package manifest, so that a client can read it, change it and
 // send it back. resource.go has what all kinds of objects share; each kind has a file, with its documents and its use
@@ -51,6 +50,7 @@ func (a *API) Undocumented() web.Dialect {
 		Statuses: []web.ErrorStatus{
 			{Err: domain.ErrStale, Status: http.StatusPreconditionFailed},
 			{Err: admin.ErrPreviousKey, Status: http.StatusConflict},
+			{Err: domain.ErrUnsafe, Status: http.StatusConflict},
 		},
 		Routes: slices.Concat(a.tenants(), a.applications(), a.apiKeys(), a.keys(), a.audit()),
 	}

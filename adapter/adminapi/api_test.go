@@ -61,6 +61,7 @@ type service struct {
 	api     *adminapi.API
 	handler http.Handler
 	keys    map[string]string // API keys by name
+	now     time.Time
 }
 
 // watched is the store of a service, and fails as its tests say.
@@ -111,13 +112,16 @@ func (w *watched) SaveApplication(
 func newService(t testing.TB) *service {
 	t.Helper()
 	s := &service{store: &watched{Store: memstore.New()}, keys: map[string]string{}}
-	clock := func() time.Time { return began }
+	s.now = began
+	clock := func() time.Time { return s.now }
 	master, _, err := domain.NewMasterKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys, err := usecase.OpenKeys(t.Context(), usecase.KeysConfig{
 		Store: s.store, Signer: jwxsigner.New(rand.Reader), Master: master, Clock: clock, Random: rand.Reader,
+		CacheAge: 2 * time.Hour, Rotation: 90 * 24 * time.Hour,
+		Pause: func(context.Context, time.Duration) error { return nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -160,8 +164,11 @@ func newService(t testing.TB) *service {
 		APIKeys: &admin.APIKeys{
 			APIKeys: s.store, Tenants: s.store, Keys: keys, Clock: clock, Random: rand.Reader,
 		},
-		Keys: &admin.Keys{Keys: s.store}, Audit: &admin.Audit{Events: s.store},
-		URL: "http://127.0.0.1:3000", TenantID: "default",
+		Keys: &admin.Keys{
+			Keys: s.store, Tenants: s.store, Changes: keys, Parse: keys.Signer.ParseKey, Rules: keys.Rules(), Clock: clock,
+		},
+		Audit: &admin.Audit{Events: s.store},
+		URL:   "http://127.0.0.1:3000", TenantID: "default",
 	}
 	s.mount(t)
 	return s
@@ -207,7 +214,10 @@ type answer struct {
 	}
 }
 
-type problem struct{ Code, Message string }
+type problem struct {
+	Code, Message string
+	SafeInstant   int64
+}
 
 // do sends a request with the key root, unless an option has another one. A body is JSON.
 func (s *service) do(t testing.TB, method, target, body string, options ...option) *answer {

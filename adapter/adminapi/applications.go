@@ -8,10 +8,10 @@ import (
 
 // applications returns the routes of the applications of the request's tenant.
 func (a *API) applications() []web.Route {
-	document := func(app domain.Application) manifest.Application {
-		return manifest.Application{Application: app}
+	document := func(app domain.Application) manifest.StoredApplication {
+		return manifest.StoredApplication{Application: manifest.Application{Application: app}}
 	}
-	w := writable[domain.Application, manifest.Application]{
+	w := writable[domain.Application, manifest.StoredApplication]{
 		resource: resource[domain.Application]{
 			path: "/application", noun: "application", action: "application", inside: true,
 			list: a.Applications.List, get: a.Applications.Get,
@@ -21,13 +21,14 @@ func (a *API) applications() []web.Route {
 				d := document(app)
 				return manifest.JSON(&d)
 			},
+			more: effective(a.Keys.ApplicationAlgorithm),
 			etag: func(app domain.Application) string { return versionTag(app.Version) },
 		},
 		document: document,
-		idIn:     func(d *manifest.Application) *string { return &d.ID },
-		edited: func(stored domain.Application, d manifest.Application) (domain.Application, error) {
+		idIn:     func(d *manifest.StoredApplication) *string { return &d.ID },
+		edited: func(stored domain.Application, d manifest.StoredApplication) (domain.Application, error) {
 			d.TenantID, d.Version = stored.TenantID, stored.Version
-			return d.Application, nil
+			return d.Application.Application, nil
 		},
 		create: a.Applications.Create, change: a.Applications.Change, delete: a.Applications.Delete,
 	}

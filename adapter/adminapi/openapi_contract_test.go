@@ -190,6 +190,8 @@ func TestTheDocumentHasTheMembersOfTheManifest(t *testing.T) {
 		}
 		if strings.HasPrefix(name, "APIKey") {
 			want = append(want, "id", "hasPreviousKey")
+		} else {
+			want = append(want, "effectiveAlgorithm", "algorithmStartsInstant")
 		}
 		if name == "APIKey" {
 			want = append(want, "endedPreviousKey")
@@ -344,6 +346,7 @@ func TestTheStatusOfALostRaceIsTheDialects(t *testing.T) {
 	want := []web.ErrorStatus{
 		{Err: domain.ErrStale, Status: http.StatusPreconditionFailed},
 		{Err: admin.ErrPreviousKey, Status: http.StatusConflict},
+		{Err: domain.ErrUnsafe, Status: http.StatusConflict},
 	}
 	if !reflect.DeepEqual(dialect.Statuses, want) || !dialect.BackendOnly {
 		t.Errorf("got %v, for backends only: %t", dialect.Statuses, dialect.BackendOnly)

@@ -42,6 +42,9 @@ type resource[T any] struct {
 	id   func(T) string
 	next func(T) string // the parameter after of the page that begins after the object
 	json func(T) ([]byte, error)
+	// more returns members that the response about one object has in addition, as a JSON object; nil for none. It may be
+	// nil.
+	more func(ctx context.Context, object T) ([]byte, error)
 	etag func(T) string // empty if the objects have no version
 }
 
@@ -190,6 +193,15 @@ func (r resource[T]) send(c echo.Context, status int, message string, object T, 
 	}
 	if len(first) > 0 {
 		data = slices.Concat(first[:len(first)-1], []byte(","), data[1:])
+	}
+	if r.more != nil {
+		more, err := r.more(c.Request().Context(), object)
+		if err != nil {
+			return err
+		}
+		if len(more) > 0 {
+			data = slices.Concat(data[:len(data)-1], []byte(","), more[1:])
+		}
 	}
 	if tag := r.etag(object); tag != "" {
 		c.Response().Header().Set("ETag", tag)

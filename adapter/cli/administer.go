@@ -179,13 +179,14 @@ func (f *limitFlag) check(s *session) (err error) {
 
 // list requests a list and writes it.
 func (s *session) list(
-	ctx context.Context, r request, o *outputFlag, limit *limitFlag, columns ...column,
+	ctx context.Context, r request, o *outputFlag, limit *limitFlag, derive func([]member) []member, columns ...column,
 ) error {
 	c, err := s.client(ctx, reading)
 	if err != nil {
 		return err
 	}
 	to := s.rows(o, columns...)
+	to.derive = derive
 	more, err := c.pages(ctx, r, limit.rows, to.add)
 	if err != nil {
 		return err // without an end: a JSON list that is cut off must not look complete

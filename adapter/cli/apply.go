@@ -23,7 +23,7 @@ type ApplyOptions struct {
 const passphraseHelp = "a file with the passphrase of a file with keys; without it, a terminal is asked"
 
 func keepKeysFlag(c *cobra.Command, keep *bool) {
-	c.Flags().BoolVar(keep, "keep-keys", false, "keep the stored API key where a variable for one is not set")
+	c.Flags().BoolVar(keep, "keep-keys", false, "keep the stored API key or private key where its variable is not set")
 }
 
 func (l *line) apply() *cobra.Command {
@@ -49,7 +49,7 @@ only: use "refreshd serve --kickstart-file" for it.
 With --prune, apply also deletes the tenants, applications and API keys that the file does not name.
 It lists them and how many sessions end, and asks for a yes. Without a terminal it needs --yes.
 Nothing is deleted if the file is refused or cannot be applied, or if an object was changed since
-it was listed.
+it was listed. A key is never ended: "refreshd key retire" does that.
 
 A text of an API key that changes ends the former one. While the API key has a previous text that
 is valid too, a file with a third one is refused: it may be an old file, and would end the text in

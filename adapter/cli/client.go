@@ -206,7 +206,7 @@ type envelope struct {
 	Data    json.RawMessage
 	Errors  struct {
 		FieldErrors   map[string][]struct{ Message string }
-		GeneralErrors []struct{ Message string }
+		GeneralErrors []struct{ Code, Message string }
 	}
 }
 
@@ -223,7 +223,11 @@ func (c *client) refusal(r request, got *http.Response, e envelope) error {
 		}
 		return failed(StatusNotFound, "there is no %s%s", r.what, c.whereNot())
 	case http.StatusBadRequest, http.StatusConflict:
-		return failed(StatusRefused, "%s", e.problems())
+		text := e.problems()
+		if problems := e.Errors.GeneralErrors; len(problems) > 0 && problems[0].Code == "[unsafe]" {
+			text += "\nNothing was done; --force does it all the same" // the message has the instant
+		}
+		return failed(StatusRefused, "%s", text)
 	case http.StatusPreconditionFailed:
 		return failed(StatusRefused, "the %s has changed since version %s: show it again, and repeat the change", r.what,
 			r.ifMatch)
@@ -271,6 +275,9 @@ func (c *client) unauthorized(r request) error {
 
 // permission returns the permission that a request needs, as "refreshd help permissions" names them.
 func (r request) permission() string {
+	if r.method != http.MethodGet && strings.HasPrefix(r.path, "/key/") {
+		return "POST on /key"
+	}
 	path := permissionOf(r.path)
 	if r.method == http.MethodGet && path == "/jwt/refresh" && !r.query.Has("userId") {
 		path = domain.SessionsPermission

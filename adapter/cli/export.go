@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -43,8 +44,9 @@ Sessions, revocations and the audit trail are not part of it.
 
 The store has a hash of each API key only. So the file takes each API key from an environment
 variable, and export lists them on stderr: set each to a new key before you apply the file to
-another store. On the same store, "refreshd apply --keep-keys" and "refreshd diff --keep-keys" keep
-the API keys that they have.
+another store. A signing key that was imported takes its private key from a variable too; other
+signing keys are not in the file. On the same store, "refreshd apply --keep-keys" and "refreshd diff
+--keep-keys" keep the keys that are stored.
 
 With --with-keys the file also holds the signing keys, the token keys and the hashes of the API
 keys, encrypted with a passphrase. A new store that such a file is applied to accepts the API keys
@@ -83,7 +85,7 @@ func (l *line) exportFrom(ctx context.Context, loaded config.Config, file string
 	n := &network{http.Transport{Proxy: http.ProxyFromEnvironment}}
 	defer n.Close()
 	from := configuration{newClient(n, loaded.Server, loaded.APIKey, "")}
-	k, err := (&admin.Export{Tenants: from, Applications: from, APIKeys: from}).Do(ctx)
+	k, err := (&admin.Export{Tenants: from, Applications: from, APIKeys: from, Keys: from}).Do(ctx)
 	if failure := (*Failure)(nil); errors.As(err, &failure) {
 		return failure // it says what to do; what it is wrapped in is about a store
 	}
@@ -155,6 +157,39 @@ func (c configuration) APIKeys(
 	return all, domain.ID{}, err
 }
 
+// KeysSince implements admin.Export's reader of keys. The first page is the last. Rows have no revision.
+func (c configuration) KeysSince(ctx context.Context, revision uint64, _ int) (all []domain.SealedKey, err error) {
+	if revision > 0 {
+		return nil, nil
+	}
+	_, err = c.client.pages(ctx, request{path: "/key", what: "list of keys"}, 0, func(rows []json.RawMessage) error {
+		for _, row := range rows {
+			var k struct {
+				ID, Kind, TenantID, Algorithm, Name          string
+				KnownInstant, RetiredInstant, RevokedInstant int64
+			}
+			if err := json.Unmarshal(row, &k); err != nil {
+				return failed(StatusFailed, "a row of the list of keys is not valid: %v", err)
+			}
+			all = append(all, domain.SealedKey{
+				ID: k.ID, Kind: domain.KeyKind(k.Kind), TenantID: k.TenantID, Algorithm: domain.Algorithm(k.Algorithm),
+				Name: k.Name, Revision: uint64(len(all) + 1),
+				KnownAt: instant(k.KnownInstant), RetiredAt: instant(k.RetiredInstant), RevokedAt: instant(k.RevokedInstant),
+			})
+		}
+		return nil
+	})
+	return all, err
+}
+
+// instant returns the time of a member of a response; the zero time for 0.
+func instant(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
 // documents returns all rows of a list.
 func documents[T any](ctx context.Context, c *client, r request) (all []T, err error) {
 	_, err = c.pages(ctx, r, 0, func(rows []json.RawMessage) error {
@@ -188,13 +223,14 @@ func (p Program) WriteExport(k admin.Kickstart, sealed, file string) error {
 	return nil
 }
 
-// Variable is an environment variable that a kickstart file takes an API key from.
-type Variable struct{ Name, APIKey string }
+// Variable is an environment variable that a kickstart file takes a key from, and what key that is.
+type Variable struct{ Name, Key string }
 
-// WriteKickstart returns k as a kickstart file in which each API key is a variable, and these variables. sealed, if it
-// is not empty, holds the keys and the hashes of the API keys, so that the file needs no variables.
+// WriteKickstart returns k as a kickstart file in which each API key and each private key is a variable, and these
+// variables. sealed, if it is not empty, holds the keys and the hashes of the API keys, so that the file needs no
+// variables.
 func WriteKickstart(k admin.Kickstart, sealed string) (text []byte, variables []Variable, err error) {
-	d := manifest.Document{Keys: sealed}
+	d := manifest.Document{SealedKeys: sealed}
 	for _, kt := range k.Tenants {
 		t := manifest.Tenant{Tenant: kt.Tenant}
 		for _, a := range kt.Applications {
@@ -207,9 +243,20 @@ func WriteKickstart(k admin.Kickstart, sealed string) (text []byte, variables []
 		one := manifest.APIKey{APIKey: ka.APIKey}
 		if sealed == "" {
 			one.Variable = variableFor(ka.APIKey.Name, taken)
-			variables = append(variables, Variable{one.Variable, ka.APIKey.Name})
+			variables = append(variables, Variable{one.Variable, "the API key " + ka.APIKey.Name})
 		}
 		d.APIKeys = append(d.APIKeys, one)
+	}
+	for _, key := range k.Keys {
+		if sealed != "" {
+			break // which has all keys
+		}
+		one := manifest.SigningKey{
+			ID: key.ID, TenantID: key.TenantID, Name: key.Name, Algorithm: key.Algorithm, KnownSince: key.KnownAt,
+			Variable: variableFor(key.ID, taken),
+		}
+		variables = append(variables, Variable{one.Variable, "the private key " + key.ID})
+		d.Keys = append(d.Keys, one)
 	}
 	if text, err = manifest.YAML(&d); err != nil {
 		return nil, nil, err
@@ -223,10 +270,10 @@ func WriteKickstart(k admin.Kickstart, sealed string) (text []byte, variables []
 
 var notInVariable = regexp.MustCompile(`[^A-Z0-9]+`)
 
-// variableFor returns a name for the variable of an API key that is not taken, and takes it. No name begins with
+// variableFor returns a name for the variable of a key that is not taken, and takes it. No name begins with
 // REFRESHD_, because the configuration refuses settings that it does not know.
-func variableFor(apiKey string, taken map[string]bool) string {
-	base := strings.Trim(notInVariable.ReplaceAllString(strings.ToUpper(apiKey), "_"), "_")
+func variableFor(key string, taken map[string]bool) string {
+	base := strings.Trim(notInVariable.ReplaceAllString(strings.ToUpper(key), "_"), "_")
 	switch {
 	case base == "":
 		base = "API"
@@ -251,9 +298,9 @@ func PrintVariables(w io.Writer, variables []Variable) {
 		width = max(width, len(v.Name))
 	}
 	var out strings.Builder
-	out.WriteString("The file takes these API keys from the environment:\n")
+	out.WriteString("The file takes these keys from the environment:\n")
 	for _, v := range variables {
-		fmt.Fprintf(&out, "  %-*s  %s\n", width, v.Name, printable(v.APIKey))
+		fmt.Fprintf(&out, "  %-*s  %s\n", width, v.Name, printable(v.Key))
 	}
 	_, _ = io.WriteString(w, out.String())
 }
@@ -264,6 +311,7 @@ func Seal(k admin.Kickstart, keys []domain.OpenKey, passphrase domain.Secret, ra
 	for _, ka := range k.APIKeys {
 		s.APIKeys = append(s.APIKeys, manifest.HashedAPIKey{
 			Name: ka.APIKey.Name, Hash: ka.APIKey.Hash, PreviousHash: ka.APIKey.PreviousHash,
+			HashKey: ka.APIKey.HashKey, PreviousHashKey: ka.APIKey.PreviousHashKey,
 		})
 	}
 	return s.Seal(passphrase, random)

@@ -30,10 +30,10 @@ func TestAnExportNamesAVariableForEachAPIKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]cli.Variable{
-		{Name: "BACKEND_KEY", APIKey: "backend"}, {Name: "BACK_END_KEY", APIKey: "back end"},
-		{Name: "BACK_END_KEY_2", APIKey: "back-end"}, {Name: "API_42_KEY", APIKey: "42"},
-		{Name: "API_REFRESHD_ADMIN_KEY", APIKey: "refreshd-admin"}, {Name: "API_KEY", APIKey: "ключ"},
-		{Name: "BACK_END_KEY_2_KEY", APIKey: "back end key 2"},
+		{Name: "BACKEND_KEY", Key: "the API key backend"}, {Name: "BACK_END_KEY", Key: "the API key back end"},
+		{Name: "BACK_END_KEY_2", Key: "the API key back-end"}, {Name: "API_42_KEY", Key: "the API key 42"},
+		{Name: "API_REFRESHD_ADMIN_KEY", Key: "the API key refreshd-admin"}, {Name: "API_KEY", Key: "the API key ключ"},
+		{Name: "BACK_END_KEY_2_KEY", Key: "the API key back end key 2"},
 	}, needed); diff != "" {
 		t.Errorf("variables (-want +got):\n%s", diff)
 	}

@@ -31,7 +31,8 @@ var (
 		"application delete",
 		"apikey", "apikey list", "apikey show", "apikey create", "apikey update", "apikey rotate",
 		"apikey end-previous", "apikey delete",
-		"key", "key list", "key show", "audit", "doctor",
+		"key", "key list", "key show", "key generate", "key import", "key update", "key rotate", "key retire", "key revoke",
+		"key reseal", "audit", "doctor",
 		"config", "config show", "version", "completion", "help",
 	}
 	topics = []string{"configuration", "exit-status", "kickstart", "permissions", "settings"}

@@ -17,6 +17,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/manifest"
 	"github.com/refreshd/refreshd/config/spelling"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
 	"github.com/refreshd/refreshd/usecase/admin"
 )
 
@@ -42,8 +43,8 @@ func ReadKickstart(file string, text []byte, lookupEnv func(string) (string, boo
 	return readKickstart(file, text, variables{lookupEnv: lookupEnv})
 }
 
-// ReadKickstartWithoutKeys is ReadKickstart, but an API key whose `key` is a variable that is not set has no Key. So a
-// file can be compared with a store by a reader who does not have the API keys.
+// ReadKickstartWithoutKeys is ReadKickstart, but an API key whose `key`, and a signing key whose `privateKey`, is a
+// variable that is not set has none. So a file can be compared with a store by a reader who does not have the keys.
 func ReadKickstartWithoutKeys(
 	file string, text []byte, lookupEnv func(string) (string, bool),
 ) (Document, error) {
@@ -72,7 +73,12 @@ func readKickstart(file string, text []byte, v variables) (Document, error) {
 	for _, key := range m.APIKeys {
 		k.APIKeys = append(k.APIKeys, admin.KickstartAPIKey{APIKey: key.APIKey, Key: key.Key})
 	}
-	return Document{Kickstart: k, file: file, lines: lines, sealed: m.Keys}, nil
+	for _, key := range m.Keys {
+		k.Keys = append(k.Keys, admin.ImportedKey{Text: key.Private, NewKey: usecase.NewKey{
+			ID: key.ID, TenantID: key.TenantID, Algorithm: key.Algorithm, Name: key.Name, KnownAt: key.KnownSince,
+		}})
+	}
+	return Document{Kickstart: k, file: file, lines: lines, sealed: m.SealedKeys}, nil
 }
 
 // IsSealed reports whether the file has sealed keys, which Unseal opens.
@@ -83,7 +89,7 @@ func (d Document) Unseal(passphrase domain.Secret) (Document, error) {
 	sealed, err := manifest.Unseal(d.sealed, passphrase)
 	if err != nil {
 		return Document{}, &fileError{d.file, []manifest.Problem{{
-			Line: d.lines.Of("keys"), FieldError: domain.FieldError{Field: "keys", Message: err.Error()},
+			Line: d.lines.Of("sealedKeys"), FieldError: domain.FieldError{Field: "sealedKeys", Message: err.Error()},
 		}}}
 	}
 	hashed := make(map[string]manifest.HashedAPIKey)
@@ -95,6 +101,7 @@ func (d Document) Unseal(passphrase domain.Secret) (Document, error) {
 		if k := &d.Kickstart.APIKeys[i]; k.Key.IsZero() {
 			h := hashed[k.APIKey.Name]
 			k.APIKey.Hash, k.APIKey.PreviousHash = h.Hash, h.PreviousHash
+			k.APIKey.HashKey, k.APIKey.PreviousHashKey = h.HashKey, h.PreviousHashKey
 		}
 	}
 	return d, nil
@@ -169,7 +176,7 @@ type variables struct {
 }
 
 var (
-	keyField     = regexp.MustCompile(`^apiKeys\[\d+\]\.key$`)
+	keyField     = regexp.MustCompile(`^apiKeys\[\d+\]\.key$|^keys\[\d+\]\.privateKey$`)
 	onlyVariable = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$`)
 )
 

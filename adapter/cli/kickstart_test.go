@@ -197,7 +197,7 @@ func TestNonsenseIsRefusedWithLineAndField(t *testing.T) {
 		{"an unknown name in another case", "tenants:\n- ID: a",
 			[]string{"2: tenants[0].ID: is not known here; did you mean id?"}},
 		{"an unknown name, nothing like it", "users: []",
-			[]string{"1: users: is not known here; known are apiKeys, keys, tenants"}},
+			[]string{"1: users: is not known here; known are apiKeys, keys, sealedKeys, tenants"}},
 		{"an unknown name of an application", "tenants:\n- id: a\n  applications:\n  - id: b\n    issuer: https://b.example",
 			[]string{"5: tenants[0].applications[0].issuer: is not known here"}},
 		{"an unknown name deep inside",

@@ -16,7 +16,10 @@ type resource struct {
 	command      string // the noun of its commands
 	path         string
 	columns      []column
-	inTenant     bool // each belongs to a tenant, which has to be named
+	derive       func(row []member) []member // see [rows]
+	inTenant     bool                        // each belongs to a tenant, which has to be named
+	// write writes one object; nil for its members as they are.
+	write func(s *session, o *outputFlag, data json.RawMessage) error
 	// revokes returns the client and query of the refresh tokens that end with an object; nil if none do.
 	revokes func(c *client, id string) (*client, url.Values)
 	// find returns the id on the wire of the object that an argument names; nil if it is the argument.
@@ -62,7 +65,7 @@ func (l *line) listOf(r *resource, t texts) *cobra.Command {
 		if err := r.checks(s, &output, limit.check); err != nil {
 			return err
 		}
-		return s.list(ctx, request{path: r.path, what: "list of " + r.plural}, &output, &limit, r.columns...)
+		return s.list(ctx, request{path: r.path, what: "list of " + r.plural}, &output, &limit, r.derive, r.columns...)
 	})
 }
 
@@ -84,6 +87,9 @@ func (l *line) showOf(r *resource, t texts) *cobra.Command {
 		got, err := client.do(ctx, request{method: "GET", path: segment(r.path, id), what: r.what(args[0])})
 		if err != nil {
 			return err
+		}
+		if r.write != nil {
+			return r.write(s, &output, got.data)
 		}
 		return s.object(&output, got.data, versionOf(got)...)
 	})

@@ -86,7 +86,7 @@ ones are listed until they are purged.`,
 		q := selected.query()
 		set(q, "state", state.text)
 		return s.list(ctx, request{path: "/jwt/refresh", query: q, what: "list of refresh tokens"}, &output, &limit,
-			tokenColumns...)
+			nil, tokenColumns...)
 	})
 }
 

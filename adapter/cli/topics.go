@@ -76,8 +76,9 @@ func wrap(text, indent string) string {
 
 func kickstartText() string {
 	var out strings.Builder
-	out.WriteString(`A kickstart file creates or updates tenants, applications and API keys: "refreshd apply -f FILE",
-or at each start of "refreshd serve --kickstart-file FILE", which deletes nothing.
+	out.WriteString(`A kickstart file creates or updates tenants, applications and API keys, and imports signing keys:
+"refreshd apply -f FILE", or at each start of "refreshd serve --kickstart-file FILE", which deletes
+nothing.
 
 `)
 	for line := range strings.Lines(manifest.Example) {
@@ -98,6 +99,7 @@ both leave out has its default.
 		{"A tenant has a list of applications, the fields of the policy, and these", manifest.TenantFields()},
 		{"An application has the fields of the policy, and these", manifest.ApplicationFields()},
 		{"An API key has these fields", manifest.APIKeyFields()},
+		{"A signing key, in keys, has these fields", manifest.KeyFields()},
 		{"The policy has these fields", manifest.PolicyFields()},
 	} {
 		out.WriteString("\n" + object.title + ":\n\n")
@@ -107,8 +109,9 @@ both leave out has its default.
 	}
 	out.WriteString(`
 "refreshd export" writes the tenants, applications and API keys of a store as such a file, and
-"refreshd diff" compares the two. Only "refreshd apply --prune" deletes what a file does not name.
-An export with keys has a further object, keys: a text that is encrypted with a passphrase.
+"refreshd diff" compares the two. Only "refreshd apply --prune" deletes what a file does not name,
+and it never ends a key. An export with keys has a further object, sealedKeys: a text that is
+encrypted with a passphrase.
 `)
 	out.WriteString("\n\"refreshd help permissions\" lists what the permissions of an API key can name.\n")
 	return out.String()

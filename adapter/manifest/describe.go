@@ -35,6 +35,9 @@ func ApplicationFields() []Field { return describe("application.", new(Applicati
 // APIKeyFields describe the members of an API key.
 func APIKeyFields() []Field { return describe("apiKey.", new(APIKey)) }
 
+// KeyFields describe the members of a signing key that is imported.
+func KeyFields() []Field { return describe("key.", new(SigningKey)) }
+
 // PolicyFields describe the policy, which tenants and applications set field by field.
 func PolicyFields() []Field {
 	all := membersOf("", settings(new(domain.Settings)))
@@ -147,6 +150,24 @@ var texts = map[string]text{
 	},
 	"apiKey.expiresAt": {
 		meaning: "When the key ends; it is refused afterwards.", example: "2030-01-31T12:00:00Z", absent: "never",
+	},
+	"key.id": {
+		meaning: "`kid` of the access tokens that the key signs: 1 to 255 printable ASCII characters. It belongs to one " +
+			"key: another private key under an id that is stored is refused.",
+		example: "former-1", required: true,
+	},
+	"key.tenantId":  {meaning: "The only tenant that it signs for.", example: "acme", absent: "every tenant"},
+	"key.algorithm": {meaning: "What an RSA key signs with.", example: "PS256", absent: "RS256, or the only one of the key"},
+	"key.name":      {meaning: "For people. At most 255 bytes.", example: "Of the former server", absent: "none"},
+	"key.privateKey": {
+		meaning: "The private key, in PEM or as a JWK. Stored sealed. `${NAME}` takes it from the environment, " +
+			"`${file:PATH}` from a file. A key that is not stored yet needs it.",
+		example: "${file:former.pem}", absent: "the key that is stored under this id",
+	},
+	"key.knownSince": {
+		meaning: "Since when verifiers know the key, because another server published it. It counts when the key is " +
+			"imported.",
+		example: "2026-01-31T12:00:00Z", absent: "the import",
 	},
 
 	domain.FieldActive: {
@@ -266,7 +287,9 @@ func administration() (all []Permission) {
 	return append(all,
 		Permission{"/key", "GET", "List the keys that sign access tokens, authenticate token strings and so on, " +
 			"without their content."},
-		Permission{"/key/:id", "GET", "Retrieve a signing key, without its content."},
+		Permission{"/key", "POST", "Make, import, rotate, change, retire and revoke keys, and seal them again: one " +
+			"permission for all of it. A key for one tenant changes the signing keys of that tenant."},
+		Permission{"/key/:id", "GET", "Retrieve a key, without its content."},
 		Permission{"/audit", "GET", "List the events of the audit trail."})
 }
 

@@ -119,7 +119,7 @@ func TestPermissionsAreThoseThatAKeyCanHave(t *testing.T) {
 		want[endpoint] = []string{"GET", "POST"}
 		want[endpoint+"/:id"] = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 	}
-	want["/key"], want["/key/:id"], want["/audit"] = []string{"GET"}, []string{"GET"}, []string{"GET"}
+	want["/key"], want["/key/:id"], want["/audit"] = []string{"GET", "POST"}, []string{"GET"}, []string{"GET"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("permissions (-want +got):\n%s", diff)
 	}

@@ -1,5 +1,5 @@
-// Package manifest reads and writes the documents of tenants, applications and API keys, in JSON and YAML: kickstart
-// files, and every other complete representation of one.
+// Package manifest reads and writes the documents of tenants, applications, API keys and imported signing keys, in JSON
+// and YAML: kickstart files, and every other complete representation of one.
 //
 // Each type implements [strict.Object]. It lists its members once, with the places of their values in the domain's
 // entity, and both readers and both writers use that list. The names of settings are the domain's, which uses them in
@@ -8,7 +8,8 @@
 // Administration has one object in a document: see [BareTenant] and [StoredAPIKey]. [Patch] changes one.
 //
 // A document does not have the hash and the id of an API key, the tenant of an application, which contains it, and
-// versions, which a store sets. An API key itself is read and never written: the variable is, that it will come from.
+// versions, which a store sets. An API key itself and a private key are read and never written: the variable is, that it
+// will come from.
 package manifest
 
 import (
@@ -20,11 +21,12 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Document has tenants and API keys, and sealed keys of the deployment.
+// Document has tenants, API keys and imported signing keys, or the sealed keys of a deployment.
 type Document struct {
-	Tenants []Tenant
-	APIKeys []APIKey
-	Keys    string // see Seal; empty for none
+	Tenants    []Tenant
+	APIKeys    []APIKey
+	Keys       []SigningKey
+	SealedKeys string // see Seal; empty for none
 }
 
 // Tenant is a tenant with its applications.
@@ -43,8 +45,52 @@ type APIKey struct {
 	Variable string // of the environment, which is written in place of the key; empty for none
 }
 
+// SigningKey is a signing key that was made elsewhere. Private is zero if the document has none.
+type SigningKey struct {
+	ID, TenantID, Name string
+	Algorithm          domain.Algorithm // empty for the default of the private key
+	KnownSince         time.Time
+	Private            domain.Secret // in PEM or as a JWK
+	Variable           string        // as in an APIKey
+}
+
 // BareTenant is a tenant without its applications, which administration has as objects of their own.
 type BareTenant struct{ domain.Tenant }
+
+// Signing is what signs the access tokens of a tenant or an application now, if the policy wants another algorithm. Only
+// the service sets it. A reader ignores it, because it may have changed since the document was written.
+type Signing struct {
+	Algorithm domain.Algorithm // empty if it is the wanted one
+	StartsMS  int64            // when the wanted one signs, in milliseconds since 1970; 0 if no stored key will
+}
+
+func (s *Signing) members() strict.Members {
+	return strict.Members{
+		{Name: "effectiveAlgorithm", Into: &s.Algorithm}, {Name: "algorithmStartsInstant", Into: &s.StartsMS},
+	}
+}
+
+// StoredTenant is a tenant as administration has it, with what only the service sets.
+type StoredTenant struct {
+	BareTenant
+	Signing Signing
+}
+
+// Members implements strict.Object.
+func (t *StoredTenant) Members() strict.Members {
+	return append(t.BareTenant.Members(), t.Signing.members()...)
+}
+
+// StoredApplication is an application as administration has it, with what only the service sets.
+type StoredApplication struct {
+	Application
+	Signing Signing
+}
+
+// Members implements strict.Object.
+func (a *StoredApplication) Members() strict.Members {
+	return append(a.Application.Members(), a.Signing.members()...)
+}
 
 // StoredAPIKey is an API key as administration has it, with what only the service sets. The embedded ID is not set.
 type StoredAPIKey struct {
@@ -57,6 +103,19 @@ type StoredAPIKey struct {
 func (d *Document) Members() strict.Members {
 	return strict.Members{
 		{Name: "tenants", Into: &d.Tenants}, {Name: "apiKeys", Into: &d.APIKeys}, {Name: "keys", Into: &d.Keys},
+		{Name: "sealedKeys", Into: &d.SealedKeys},
+	}
+}
+
+// Members implements strict.Object.
+func (k *SigningKey) Members() strict.Members {
+	return strict.Members{
+		{Name: "id", Into: &k.ID},
+		{Name: "tenantId", Into: (*tenantID)(&k.TenantID)},
+		{Name: "algorithm", Into: &k.Algorithm},
+		{Name: "name", Into: &k.Name},
+		{Name: "privateKey", Into: &secret{&k.Private, k.Variable}},
+		{Name: "knownSince", Into: (*instant)(&k.KnownSince)},
 	}
 }
 
@@ -147,7 +206,7 @@ type tenantID string
 
 func (id *tenantID) SetText(text string) string {
 	if text == "" {
-		return "is empty: name the tenant, or omit tenantId for a key that is valid for every tenant"
+		return "is empty: name the tenant, or omit tenantId for a key of all tenants"
 	}
 	*id = tenantID(text)
 	return ""

@@ -20,8 +20,9 @@ import (
 
 // outside lists the fields of entities that no document has. The package comment gives the reasons.
 var outside = []string{
-	"APIKey.Hash", "APIKey.ID", "APIKey.Key", "APIKey.PreviousHash", "APIKey.Variable", "APIKey.Version",
-	"Application.TenantID", "Application.Version", "Tenant.Version",
+	"APIKey.Hash", "APIKey.HashKey", "APIKey.ID", "APIKey.Key", "APIKey.PreviousHash", "APIKey.PreviousHashKey",
+	"APIKey.Variable", "APIKey.Version", "Application.TenantID", "Application.Version", "SigningKey.Private",
+	"SigningKey.Variable", "Tenant.Version",
 }
 
 // fill sets each field below v, except those in outside, to a value that is not zero and differs from the others.

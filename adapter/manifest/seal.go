@@ -27,6 +27,7 @@ type Sealed struct {
 // HashedAPIKey has the hashes of an API key, made with the key of kind [domain.KeyAPI].
 type HashedAPIKey struct {
 	Name, Hash, PreviousHash string
+	HashKey, PreviousHashKey uint32 // see [domain.APIKey]
 }
 
 // The parameters of scrypt (RFC 7914): 128 MiB, and about half a second for each passphrase that is tried.
@@ -52,7 +53,7 @@ var (
 	errNotSealed = errors.New("the sealed keys are incomplete, or of another version of refreshd: export them again")
 )
 
-// Seal encrypts s for the member `keys` of a document: base64, in lines, of the format and its parameters, a salt, a
+// Seal encrypts s for the member `sealedKeys` of a document: base64, in lines, of the format and its parameters, a salt, a
 // nonce and the ciphertext of AES-256-GCM under a key from the passphrase by scrypt. All that precedes the nonce is
 // additional data.
 func (s Sealed) Seal(passphrase domain.Secret, random io.Reader) (string, error) {
@@ -135,27 +136,36 @@ type writtenKey struct {
 	Algorithm domain.Algorithm `json:"algorithm,omitempty"`
 	Number    uint32           `json:"number"`
 	ID        string           `json:"id,omitempty"`
+	Name      string           `json:"name,omitempty"`
 	CreatedAt time.Time        `json:"createdAt"`
+	KnownAt   time.Time        `json:"knownAt,omitzero"`
 	StartsAt  time.Time        `json:"startsAt,omitzero"`
 	RetiredAt time.Time        `json:"retiredAt,omitzero"`
+	RevokedAt time.Time        `json:"revokedAt,omitzero"`
 	Key       []byte           `json:"key"`
 }
 
 type writtenAPIKey struct {
 	Name         string `json:"name"`
 	Hash         []byte `json:"hash"`
+	HashKey      uint32 `json:"hashKey,omitempty"`
 	PreviousHash []byte `json:"previousHash,omitempty"`
+
+	PreviousHashKey uint32 `json:"previousHashKey,omitempty"`
 }
 
 func (s Sealed) written() writtenKeys {
 	var w writtenKeys
 	for _, k := range s.Keys {
 		w.Keys = append(w.Keys, writtenKey{
-			k.Kind, k.TenantID, k.Algorithm, k.Number, k.ID, k.CreatedAt, k.StartsAt, k.RetiredAt, []byte(k.Plain.Reveal()),
+			k.Kind, k.TenantID, k.Algorithm, k.Number, k.ID, k.Name, k.CreatedAt, k.KnownAt, k.StartsAt, k.RetiredAt,
+			k.RevokedAt, []byte(k.Plain.Reveal()),
 		})
 	}
 	for _, k := range s.APIKeys {
-		w.APIKeys = append(w.APIKeys, writtenAPIKey{k.Name, []byte(k.Hash), []byte(k.PreviousHash)})
+		w.APIKeys = append(w.APIKeys, writtenAPIKey{
+			k.Name, []byte(k.Hash), k.HashKey, []byte(k.PreviousHash), k.PreviousHashKey,
+		})
 	}
 	return w
 }
@@ -165,13 +175,16 @@ func (w writtenKeys) sealed() (s Sealed) {
 		s.Keys = append(s.Keys, domain.OpenKey{
 			SealedKey: domain.SealedKey{
 				Kind: k.Kind, TenantID: k.TenantID, Algorithm: k.Algorithm, Number: k.Number, ID: k.ID,
-				CreatedAt: k.CreatedAt, StartsAt: k.StartsAt, RetiredAt: k.RetiredAt,
+				Name: k.Name, CreatedAt: k.CreatedAt, KnownAt: k.KnownAt, StartsAt: k.StartsAt, RetiredAt: k.RetiredAt,
+				RevokedAt: k.RevokedAt,
 			},
 			Plain: domain.NewSecret(string(k.Key)),
 		})
 	}
 	for _, k := range w.APIKeys {
-		s.APIKeys = append(s.APIKeys, HashedAPIKey{k.Name, string(k.Hash), string(k.PreviousHash)})
+		s.APIKeys = append(s.APIKeys, HashedAPIKey{
+			k.Name, string(k.Hash), string(k.PreviousHash), k.HashKey, k.PreviousHashKey,
+		})
 	}
 	return s
 }

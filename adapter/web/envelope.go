@@ -30,6 +30,8 @@ type refusal struct {
 type problem struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
+	// SafeInstant is from when on the step of a domain.UnsafeStep is safe; omitted if waiting does not make it so.
+	SafeInstant int64 `json:"safeInstant,omitempty"`
 }
 
 // Done responds with 200 and data, which may be nil, in the envelope.
@@ -92,7 +94,7 @@ func refuse(c echo.Context, status int, message string, fields []domain.FieldErr
 // RenderEnvelope is the [Renderer] of the envelope. 401, 404 and 5xx have no body, so they reveal neither objects nor
 // internal details.
 func RenderEnvelope(c echo.Context, status int, err error) error {
-	refused := (*Refused)(nil)
+	refused, unsafe := (*Refused)(nil), (*domain.UnsafeStep)(nil)
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusNotFound || status >= 500:
 		return NoBody(c, status)
@@ -103,6 +105,14 @@ func RenderEnvelope(c echo.Context, status int, err error) error {
 		}}}})
 	case status == http.StatusBadRequest:
 		return Refuse(c, "The request is not valid: nothing was done.", FieldErrors(err))
+	case errors.As(err, &unsafe):
+		p := problem{Code: "[unsafe]", Message: unsafe.Error()}
+		if !unsafe.Until.IsZero() {
+			p.SafeInstant = unsafe.Until.UnixMilli()
+		}
+		return c.JSON(status, envelope{
+			Message: "This is not safe now: nothing was done.", Errors: &refusal{GeneralErrors: []problem{p}},
+		})
 	case status == http.StatusConflict:
 		return refuse(c, status, "The object is in another state: nothing was done.", FieldErrors(err))
 	case errors.Is(err, domain.ErrStale):

@@ -127,8 +127,12 @@ func (s *service) administration(ctx context.Context, publicURL string) (*admina
 		APIKeys: &admin.APIKeys{
 			APIKeys: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,
 		},
-		Keys: &admin.Keys{Keys: s.store}, Audit: &admin.Audit{Events: s.store},
-		URL: publicURL, TenantID: tenantID,
+		Keys: &admin.Keys{
+			Keys: s.store, Tenants: s.store, Changes: s.keys, Parse: s.keys.Signer.ParseKey, Rules: s.keys.Rules(),
+			Clock: s.clock,
+		},
+		Audit: &admin.Audit{Events: s.store},
+		URL:   publicURL, TenantID: tenantID,
 	}, nil
 }
 

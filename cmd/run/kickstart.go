@@ -109,6 +109,14 @@ func (p process) compare(
 		one.Applied.Action = action
 		would = append(would, one.Applied)
 	}
+	if err != nil || document.IsSealed() { // a sealed file has all keys of its store
+		return would, err
+	}
+	keys, err := s.pruner().UnnamedKeys(ctx, document.Kickstart)
+	for _, one := range keys {
+		one.Action = cli.NotInFile
+		would = append(would, one)
+	}
 	return would, err
 }
 
@@ -159,7 +167,7 @@ func (p process) export(ctx context.Context, c config.Config, o cli.ExportOption
 		return err
 	}
 	defer func() { err = errors.Join(err, s.store.Close()) }()
-	k, err := (&admin.Export{Tenants: s.store, Applications: s.store, APIKeys: s.store}).Do(ctx)
+	k, err := (&admin.Export{Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.store}).Do(ctx)
 	if err != nil {
 		return err
 	}

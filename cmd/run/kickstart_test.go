@@ -515,7 +515,7 @@ func (d deployment) becomes(t *testing.T, k admin.Kickstart) {
 
 func (d deployment) export(t *testing.T) (string, []cli.Variable) {
 	t.Helper()
-	e := admin.Export{Tenants: d.store, Applications: d.store, APIKeys: d.store}
+	e := admin.Export{Tenants: d.store, Applications: d.store, APIKeys: d.store, Keys: d.store}
 	k, err := e.Do(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -303,7 +303,7 @@ func TestKeysAreListedWithoutTheirContent(t *testing.T) {
 	w.issued(t, "shop") // makes a signing key of acme
 	sealed, err := w.store.KeysSince(t.Context(), 0, 100)
 	must(t, err)
-	keys := &admin.Keys{Keys: w.store}
+	keys := &admin.Keys{Keys: w.store, Clock: w.clock.now}
 	list := func(by admin.By) (all []admin.Key) {
 		for after := uint64(0); ; {
 			page, next, err := keys.List(t.Context(), by, after, 1)

@@ -24,6 +24,7 @@ type Apply struct {
 	Applications port.Applications
 	APIKeys      port.APIKeys
 	Keys         *usecase.Keys
+	Parse        ParseKey // of the keys of a file; nil if no file has one
 	Clock        usecase.Clock
 	Random       io.Reader
 }
@@ -33,6 +34,7 @@ type Kickstart struct {
 	By      domain.Origin // of the events
 	Tenants []KickstartTenant
 	APIKeys []KickstartAPIKey
+	Keys    []ImportedKey // a stored one keeps its private key if Text is zero, and its KnownAt in any case
 }
 
 // KickstartTenant is a tenant with its applications.
@@ -53,7 +55,7 @@ type KickstartAPIKey struct {
 
 // Applied is the result for one object.
 type Applied struct {
-	Kind     string // "tenant", "application" or "API key"
+	Kind     string // "tenant", "application", "API key" or "key"
 	Name     string
 	Action   string // "created", "updated" or "unchanged"; of an object that the file does not name "deleted"
 	Changes  []Change
@@ -101,6 +103,7 @@ func (k Kickstart) Validate() error {
 		}
 		checkUnique(&p, at+"key", keys, ka.Key.Reveal())
 	}
+	k.validateKeys(&p)
 	return p.Err()
 }
 
@@ -129,6 +132,13 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 		return nil, err
 	}
 	var done []Applied
+	for i, pk := range p.keys { // before their tenants: otherwise a key would be made for an algorithm that one is for
+		applied, err := a.key(ctx, k.By, k.Keys[i], pk)
+		if err != nil {
+			return done, usecase.Wrap("apply key "+k.Keys[i].ID, within(fmt.Sprintf("keys[%d].", i), err))
+		}
+		done = append(done, applied)
+	}
 	for i, pt := range p.tenants {
 		// Keys are made before they sign, so that no verifier caches a key set without them. They stay if a tenant is
 		// then refused, and are used when their algorithm is next in force.
@@ -138,6 +148,9 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 			}
 		}
 		applied, err := a.tenant(ctx, k.By, k.Tenants[i], pt)
+		if err == nil {
+			err = a.note(ctx, pt, applied)
+		}
 		done = append(done, applied...)
 		if err != nil {
 			return done, usecase.Wrap("apply tenant "+pt.tenant.ID, within(fmt.Sprintf("tenants[%d].", i), err))
@@ -160,6 +173,9 @@ func (a *Apply) DryRun(ctx context.Context, k Kickstart) ([]Applied, error) {
 		return nil, err
 	}
 	var would []Applied
+	for _, pk := range p.keys {
+		would = append(would, pk.applied)
+	}
 	for _, pt := range p.tenants {
 		would = append(would, pt.all()...)
 	}
@@ -171,6 +187,7 @@ func (a *Apply) DryRun(ctx context.Context, k Kickstart) ([]Applied, error) {
 
 // plan is the list of objects to write.
 type plan struct {
+	keys    []plannedKey
 	tenants []plannedTenant
 	apiKeys []plannedAPIKey
 }
@@ -389,6 +406,16 @@ func (a *Apply) plan(ctx context.Context, k Kickstart) (plan, error) {
 			return plan{}, usecase.Wrap("apply tenant "+kt.Tenant.ID, err)
 		}
 		out.tenants = append(out.tenants, pt)
+	}
+	for i, key := range k.Keys {
+		pk, err := a.planKey(ctx, key, tenants)
+		var invalid *domain.Invalid
+		if errors.As(err, &invalid) {
+			problems.Merge(fmt.Sprintf("keys[%d].", i), invalid)
+		} else if err != nil {
+			return plan{}, usecase.Wrap("apply key "+key.ID, err)
+		}
+		out.keys = append(out.keys, pk)
 	}
 	for i, ka := range k.APIKeys {
 		pk, err := a.planAPIKey(ctx, ka, tenants)

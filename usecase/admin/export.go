@@ -24,6 +24,11 @@ type Export struct {
 		) (page []domain.Application, next string, err error)
 	}
 	APIKeys apiKeyLister
+	Keys    keyLister
+}
+
+type keyLister interface {
+	KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error)
 }
 
 type apiKeyLister interface {
@@ -33,8 +38,8 @@ type apiKeyLister interface {
 // exportAttempts is the number of attempts to read what other processes change meanwhile.
 const exportAttempts = 10
 
-// Do returns all tenants and applications by id, and all API keys by name, with their hashes. Apply changes nothing if
-// it applies them to the same store.
+// Do returns all tenants and applications by id, all API keys by name, with their hashes, and the signing keys in use
+// that were imported, without their private keys. Apply changes nothing if it applies them to the same store.
 //
 // It reads pages while others write. What exists all the time and does not change is exact. A tenant and its
 // applications are read again until the tenant did not change meanwhile, so they fit together. Another object that is
@@ -88,7 +93,16 @@ func (e *Export) read(ctx context.Context) (k Kickstart, err error) {
 		}
 	}
 	slices.SortFunc(k.APIKeys, func(a, b KickstartAPIKey) int { return cmp.Compare(a.APIKey.Name, b.APIKey.Name) })
-	return k, nil
+	signing, err := imported(ctx, e.Keys)
+	for _, s := range signing {
+		if s.TenantID == "" || tenants[s.TenantID] {
+			k.Keys = append(k.Keys, ImportedKey{NewKey: usecase.NewKey{
+				ID: s.ID, TenantID: s.TenantID, Algorithm: s.Algorithm, Name: s.Name, KnownAt: s.KnownAt,
+			}})
+		}
+	}
+	slices.SortFunc(k.Keys, func(a, b ImportedKey) int { return cmp.Compare(a.ID, b.ID) })
+	return k, err
 }
 
 // tenant returns the tenant with its applications. The store accepted each application in combination with the tenant

@@ -41,7 +41,7 @@ func (c *changing) Tenants(ctx context.Context, after string, limit int) ([]doma
 
 func exported(t *testing.T, store *changing) admin.Kickstart {
 	t.Helper()
-	k, err := (&admin.Export{Tenants: store, Applications: store, APIKeys: store}).Do(t.Context())
+	k, err := (&admin.Export{Tenants: store, Applications: store, APIKeys: store, Keys: store}).Do(t.Context())
 	must(t, err)
 	must(t, k.Validate())
 	return k

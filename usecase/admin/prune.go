@@ -15,7 +15,8 @@ import (
 )
 
 // Prune deletes the tenants, applications and API keys that a kickstart file does not name, in two steps: an operator
-// confirms what Unnamed lists, and Delete deletes no more than that.
+// confirms what Unnamed lists, and Delete deletes no more than that. It never ends a key: access tokens that it signed
+// may be valid, and only Keys knows from when on none is.
 type Prune struct {
 	Apply
 	Tokens port.RefreshTokens
@@ -125,6 +126,21 @@ func (p *Prune) unnamed(ctx context.Context, k Kickstart) (all []Unnamed, err er
 		}
 		after = next
 	}
+}
+
+// UnnamedKeys returns the imported signing keys in use that k does not name, for an overview.
+func (p *Prune) UnnamedKeys(ctx context.Context, k Kickstart) (all []Applied, err error) {
+	stored, err := imported(ctx, p.Keys.Store)
+	if err != nil {
+		return nil, usecase.Wrap("list the keys that the file does not name", err)
+	}
+	for _, s := range stored {
+		if !slices.ContainsFunc(k.Keys, func(key ImportedKey) bool { return key.ID == s.ID }) {
+			all = append(all, Applied{Kind: "key", Name: s.ID, Notes: []string{"it stays: end it with refreshd key retire"}})
+		}
+	}
+	slices.SortFunc(all, func(a, b Applied) int { return cmp.Compare(a.Name, b.Name) })
+	return all, nil
 }
 
 // count counts the sessions that end with the object, and notes what ends.

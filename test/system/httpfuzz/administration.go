@@ -36,8 +36,11 @@ func (w *world) administration(keys *usecase.Keys) (web.Dialect, error) {
 		APIKeys: &admin.APIKeys{
 			APIKeys: w.store, Tenants: w.store, Keys: keys, Clock: w.clock, Random: w.random,
 		},
-		Keys: &admin.Keys{Keys: w.store}, Audit: &admin.Audit{Events: w.store},
-		URL: "https://refreshd.example",
+		Keys: &admin.Keys{
+			Keys: w.store, Tenants: w.store, Changes: keys, Parse: keys.Signer.ParseKey, Rules: keys.Rules(),
+			Clock: w.clock,
+		},
+		Audit: &admin.Audit{Events: w.store}, URL: "https://refreshd.example",
 	}
 	return api.Dialect()
 }

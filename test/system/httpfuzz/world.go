@@ -189,7 +189,8 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 	}
 	keys, err := usecase.OpenKeys(ctx, usecase.KeysConfig{
 		Store: w.store, Signer: signer, Master: master, Clock: w.clock, Random: w.random,
-		CacheAge: 2 * time.Hour,
+		CacheAge: 2 * time.Hour, Rotation: 90 * 24 * time.Hour,
+		Pause: func(context.Context, time.Duration) error { return nil },
 	})
 	if err != nil {
 		return nil, err
