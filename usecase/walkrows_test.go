@@ -2,6 +2,7 @@ package usecase_test
 
 import (
 	"context"
+	"encoding/pem"
 	"slices"
 	"testing"
 	"time"
@@ -392,6 +393,15 @@ func fileRows() []walkRow {
 			})
 			must(t, err)
 		}, `SaveApplication application.updated by file: acme/shop// before after`},
+		{"admin.Apply.Do", func(t *testing.T, w *walk) {
+			private, err := w.probe.Signer.NewKey(domain.ES256, 0)
+			must(t, err)
+			text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte(private.Reveal())})
+			_, err = w.apply.Do(t.Context(), admin.Kickstart{By: byFile, Keys: []admin.ImportedKey{{
+				NewKey: usecase.NewKey{ID: "imported", TenantID: "acme"}, Text: domain.NewSecret(string(text)),
+			}}})
+			must(t, err)
+		}, `ChangeKeys key.added by file: acme/signing key// after`},
 		{"admin.Prune.Delete", func(t *testing.T, w *walk) {
 			w.apiKey(t)
 			_, err := w.tenants().Create(t.Context(), operatorOfStore, domain.Tenant{ID: "globex", Name: "Globex"})

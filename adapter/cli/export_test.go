@@ -225,6 +225,11 @@ func TestAnExportOfAService(t *testing.T) {
 		case "/api-key":
 			sends(w, 200, `[{"id":"1","name":"backend","tenantId":"acme","hasPreviousKey":true},
 				{"id":"2","name":"gone","tenantId":"created-meanwhile","hasPreviousKey":false}]`)
+		case "/key":
+			sends(w, 200, `[{"id":"made-here","kind":"signing","tenantId":"acme","algorithm":"ES256"},
+				{"id":"theirs","kind":"signing","tenantId":"acme","algorithm":"ES256","knownInstant":1796000000000},
+				{"id":"ended","kind":"signing","tenantId":"acme","algorithm":"ES256","knownInstant":1796000000000,
+				"revokedInstant":1796000000001}]`)
 		default:
 			w.WriteHeader(http.StatusNotFound)
 		}
@@ -240,9 +245,15 @@ apiKeys:
   - name: backend
     key: ${BACKEND_KEY}
     tenantId: acme
+keys:
+  - id: theirs
+    tenantId: acme
+    algorithm: ES256
+    privateKey: ${THEIRS_KEY}
+    knownSince: 2026-11-30T00:53:20Z
 `
 	if diff := cmp.Diff(want, got.stdout); diff != "" || got.err != nil || got.opened ||
-		!strings.Contains(got.stderr, "BACKEND_KEY  backend") {
+		!strings.Contains(got.stderr, "BACKEND_KEY  the API key backend") {
 		t.Errorf("%+v (-want +got):\n%s", got, diff)
 	}
 	f.requests = nil

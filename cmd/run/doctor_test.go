@@ -293,7 +293,7 @@ func TestTheDoctorFindsAPurgeThatDoesNotRun(t *testing.T) {
 func TestTheDoctorExaminesPostgreSQL(t *testing.T) {
 	environ := append(environment(t, postgres.NewDatabase(t)), "REFRESHD_TRUSTED_PROXIES=10.0.0.0/8")
 	found, _ := examined(t, environ)
-	wantStatus(t, found, "schema", "failed", "run `refreshd migrate`", "version 0, this program: 6")
+	wantStatus(t, found, "schema", "failed", "run `refreshd migrate`", "version 0, this program: 7")
 	wantStatus(t, found, "keys, purge, audit trail, API keys", "failed", "not checked")
 	ran(t, environ, "migrate")
 	ran(t, environ, "apply", "-f", fileWith(t, applied))

@@ -48,7 +48,7 @@ func TestTheCommandsOfExportWork(t *testing.T) {
 		}
 	}
 	for i, want := range []string{
-		"export: The file takes these API keys from the environment:\n  BACKEND_KEY  backend\n",
+		"export: The file takes these keys from the environment:\n  BACKEND_KEY  the API key backend\n",
 		"diff: unchanged  tenant       acme\n", "apply: unchanged  tenant       acme\n", "export: ",
 		"apply: created  tenant       acme\n",
 	} {

@@ -111,7 +111,6 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 		authenticate: &usecase.Authenticate{APIKeys: w.store, Tokens: w.store, Tenants: w.store, Keys: keys, Clock: clock},
 		apply: &admin.Apply{
 			Tenants: w.probe, Applications: w.probe, APIKeys: w.probe, Keys: keys, Clock: clock, Random: w.random,
-			Parse: keys.Signer.ParseKey,
 		},
 		tenants: &admin.Tenants{
 			Tenants: w.probe, Applications: w.probe, Keys: keys, Clock: clock, Random: w.random,

@@ -24,7 +24,6 @@ type Apply struct {
 	Applications port.Applications
 	APIKeys      port.APIKeys
 	Keys         *usecase.Keys
-	Parse        ParseKey // of the keys of a file; nil if no file has one
 	Clock        usecase.Clock
 	Random       io.Reader
 }

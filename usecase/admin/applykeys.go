@@ -57,7 +57,7 @@ func (a *Apply) planKey(ctx context.Context, k ImportedKey, tenants map[string]b
 		k.Algorithm = stored.Algorithm
 	} else if k.Text.IsZero() {
 		return pk, domain.NewInvalid("privateKey", domain.Blank, "set the private key: no key of this id is stored yet")
-	} else if pk.key, err = k.read(a.Parse, a.Clock.Now()); err != nil {
+	} else if pk.key, err = k.read(a.Keys.Signer.ParseKey, a.Clock.Now()); err != nil {
 		return pk, err
 	}
 	pk.stored, pk.applied.Action = stored, actionFor(exists, stored.Name == k.Name)
