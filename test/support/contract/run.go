@@ -141,16 +141,21 @@ func CheckDocument(t *testing.T) {
 	}
 }
 
-// CheckRoutes checks that openapi.yaml has the routes of a dialect and of its document, and no others. Each route is a
-// method and a path with parameters as :name.
-func CheckRoutes(t *testing.T, routes []string) {
+// CheckRoutes checks that openapi.yaml has these routes, those of the document itself at base, and no others. A route is
+// a method and a path with parameters as :name.
+func CheckRoutes(t *testing.T, base string, routes []string) {
 	t.Helper()
+	mounted := slices.Clone(routes)
+	for _, path := range []string{"openapi.yaml", "docs", "docs/style.css", "docs/script.js"} {
+		mounted = append(mounted, "GET "+base+"/"+path)
+	}
 	var documented []string
 	eachOperation(Document(t), func(method, path string, _ *openapi3.Operation) {
 		documented = append(documented, method+" "+strings.NewReplacer("{", ":", "}", "").Replace(path))
 	})
+	slices.Sort(mounted)
 	slices.Sort(documented)
-	if diff := cmp.Diff(slices.Sorted(slices.Values(routes)), documented); diff != "" {
+	if diff := cmp.Diff(mounted, documented); diff != "" {
 		t.Errorf("routes that are mounted (-), and documented (+):\n%s", diff)
 	}
 }
