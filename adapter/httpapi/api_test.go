@@ -84,7 +84,7 @@ func newEmptyService(t testing.TB) *service {
 	s := &service{store: store, keys: map[string]string{}, now: began}
 	for _, name := range keyNames {
 		s.keys[name] = "ak_" + rand.Text()
-		secrets.add(s.keys[name])
+		checks.Secrets.Add(s.keys[name])
 	}
 	master, _, err := domain.NewMasterKey(rand.Reader)
 	if err != nil {
@@ -126,7 +126,7 @@ func newEmptyService(t testing.TB) *service {
 	}
 	s.options = web.Options{
 		Authenticate:   &usecase.Authenticate{APIKeys: store, Tokens: store, Tenants: store, Keys: keys, Clock: s.clock},
-		Log:            slog.New(slog.NewJSONHandler(&captured, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:            slog.New(slog.NewJSONHandler(&checks.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Pages:          web.Pages{Origins: origins},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 	}
@@ -352,7 +352,7 @@ func (s *service) do(t *testing.T, method, target string, options ...option) *an
 		}
 		forms[form] = true
 		a.cookie[c.Name] = c
-		secrets.add(c.Value)
+		checks.Secrets.Add(c.Value)
 	}
 	if len(a.body) > 0 && strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
 		if err := json.Unmarshal(a.body, a); err != nil {
@@ -360,13 +360,13 @@ func (s *service) do(t *testing.T, method, target string, options ...option) *an
 		}
 	}
 	for _, code := range a.codes() {
-		seenCodes.add(code)
+		checks.Got("the code " + code)
 	}
 	if g, ok := a.tryGrant(); ok {
-		secrets.add(g.RefreshToken)
-		secrets.add(g.Token)
+		checks.Secrets.Add(g.RefreshToken)
+		checks.Secrets.Add(g.Token)
 	}
-	checkAgainstContract(t, sent, r.body, res, a.body)
+	checks.Check(t, sent, r.body, res, a.body)
 	return a
 }
 

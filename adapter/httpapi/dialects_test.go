@@ -27,7 +27,7 @@ func newBilingual(t *testing.T, limits *web.RateLimits) (s *service, fail *error
 	s, fail = newService(t), new(error)
 	for _, name := range []string{"reads all", "feed"} {
 		s.keys[name] = "ak_" + strings.ReplaceAll(name, " ", "_") + strings.Repeat("0", 30)
-		secrets.add(s.keys[name])
+		checks.Secrets.Add(s.keys[name])
 	}
 	s.apply(t, admin.Kickstart{APIKeys: []admin.KickstartAPIKey{
 		{Key: domain.NewSecret(s.keys["reads all"]), APIKey: domain.APIKey{
@@ -228,7 +228,7 @@ func TestTheDocumentSaysOfEachRouteWhatTheTableSays(t *testing.T) {
 			served = append(served, braced(name))
 		}
 	}
-	doc := loadDocument(t)
+	doc := contract.Document(t)
 	eachOperation(doc, func(where string, _ *openapi3.Operation) { documented = append(documented, where) })
 	slices.Sort(served)
 	slices.Sort(documented)

@@ -37,7 +37,7 @@ func TestTheDocumentIsServedAsItSaysItself(t *testing.T) {
 		req := httptest.NewRequest(http.MethodGet, path, nil)
 		rec := httptest.NewRecorder()
 		e.ServeHTTP(rec, req)
-		checkAgainstContract(t, req, nil, rec.Result(), rec.Body.Bytes())
+		checks.Check(t, req, nil, rec.Result(), rec.Body.Bytes())
 		if rec.Code != http.StatusOK || rec.Header().Get("Content-Type") != wantType || rec.Body.Len() == 0 {
 			t.Errorf("GET %s: got %d, %q, %d bytes; want 200, %q and a body", path, rec.Code, rec.Header().Get("Content-Type"),
 				rec.Body.Len(), wantType)
@@ -47,7 +47,7 @@ func TestTheDocumentIsServedAsItSaysItself(t *testing.T) {
 		again.Header.Set("If-None-Match", `W/"other", `+rec.Header().Get("ETag"))
 		recAgain := httptest.NewRecorder()
 		e.ServeHTTP(recAgain, again)
-		checkAgainstContract(t, again, nil, recAgain.Result(), recAgain.Body.Bytes())
+		checks.Check(t, again, nil, recAgain.Result(), recAgain.Body.Bytes())
 		if recAgain.Code != http.StatusNotModified {
 			t.Errorf("GET %s with its ETag: got %d, want 304", path, recAgain.Code)
 		}

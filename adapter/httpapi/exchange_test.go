@@ -505,7 +505,7 @@ func TestAMissingProofOfABindingIsNotFinal(t *testing.T) {
 		t.Fatal(err)
 	}
 	tokenString := bound.TokenString.Reveal()
-	secrets.add(tokenString)
+	checks.Secrets.Add(tokenString)
 	before := s.dump(t)
 	for name, options := range map[string][]option{
 		"body":                 {body(object{"refreshToken": tokenString})},

@@ -76,7 +76,7 @@ func TestTheProbesCoverTheDocumentAndWork(t *testing.T) {
 		h.do(t, p.method, p.target, p.options...).want(t, 200)
 		probed[p.operation] = true
 	}
-	for _, item := range loadDocument(t).Paths.Map() {
+	for _, item := range contract.Document(t).Paths.Map() {
 		for _, op := range item.Operations() {
 			if !probed[op.OperationID] {
 				t.Errorf("no probe for %s", op.OperationID)
@@ -94,7 +94,7 @@ func TestEveryRouteIsDocumentedAndEveryPathHasItsRoute(t *testing.T) {
 	for _, route := range e.Routes() {
 		served = append(served, route.Method+" "+route.Path)
 	}
-	eachOperation(loadDocument(t), func(where string, _ *openapi3.Operation) {
+	eachOperation(contract.Document(t), func(where string, _ *openapi3.Operation) {
 		route := strings.NewReplacer("{", ":", "}", "").Replace(where)
 		documented = append(documented, route)
 		if path, isGet := strings.CutPrefix(route, "GET "); isGet { // the document has one statement for all of them
@@ -339,7 +339,7 @@ func (r rewound) Snapshot(context.Context, domain.ID) (domain.Snapshot, error) {
 func logLine(t *testing.T, requestID string) map[string]any {
 	t.Helper()
 	var found map[string]any
-	for line := range strings.Lines(captured.String()) {
+	for line := range strings.Lines(checks.Log.String()) {
 		if !strings.Contains(line, `"id":"`+requestID+`"`) {
 			continue
 		}

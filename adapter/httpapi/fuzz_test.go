@@ -65,8 +65,8 @@ func newFuzzed(f *testing.F) (fuzzed, grant, grant) {
 			if *g, _ = got.tryGrant(); g.Token == "" {
 				f.Fatalf("issue: %d %s", got.status, got.body)
 			}
-			secrets.add(g.Token)
-			secrets.add(g.RefreshToken)
+			checks.Secrets.Add(g.Token)
+			checks.Secrets.Add(g.RefreshToken)
 		}
 	}
 	spy := &revocations{Store: s.store.Store}

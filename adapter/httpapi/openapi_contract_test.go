@@ -1,101 +1,13 @@
 package httpapi_test
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
-	"sync"
 	"testing"
-
-	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/refreshd/refreshd/test/support/contract"
 )
-
-var document = sync.OnceValues(func() (*openapi3.T, error) {
-	text, err := os.ReadFile("openapi.yaml")
-	if err != nil {
-		return nil, err
-	}
-	return openapi3.NewLoader().LoadFromData(text)
-})
-
-// checkAgainstContract checks one response against openapi.yaml, and records its operation and status.
-func checkAgainstContract(t *testing.T, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) {
-	t.Helper()
-	doc, err := document()
-	if err != nil {
-		t.Fatal(err)
-	}
-	where := "nowhere"
-	if reading := contract.Read(doc, req, reqBody); reading.Operation != nil {
-		where = reading.Operation.OperationID
-		seen.add(fmt.Sprint(where, " ", res.StatusCode))
-		for _, spelling := range reading.Spellings {
-			seen.add(fmt.Sprint(spelling, " ", res.StatusCode))
-		}
-	}
-	shape := shapeOf(where, req, reqBody, res, resBody)
-	faultless.Lock()
-	defer faultless.Unlock()
-	if faultless.shapes[shape] {
-		return
-	}
-	found := contract.Breaches(doc, req, reqBody, res, resBody)
-	for _, problem := range found {
-		t.Errorf("%s %s, %d: %v", req.Method, req.URL.Path, res.StatusCode, problem)
-	}
-	if len(found) == 0 {
-		faultless.shapes[shape] = true
-	}
-}
-
-// faultless has the shapes of requests and responses that were checked against the document before. The validator
-// compiles a schema for each check, which would take most of the time of this package's tests.
-var faultless = struct {
-	sync.Mutex
-	shapes map[string]bool
-}{shapes: map[string]bool{}}
-
-// shapeOf returns all parts of a request and its response that the document describes. Each id, token, API key and
-// instant is replaced by its kind, so that requests that differ only in these have the same shape. The request is a
-// part only if it succeeded, or is not in the document.
-func shapeOf(where string, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) string {
-	whole := fmt.Sprintf("%s %d %v %q", where, res.StatusCode, res.Header, resBody)
-	if res.StatusCode/100 == 2 || where == "nowhere" {
-		whole += fmt.Sprintf("%s %s %v %q", req.Method, req.URL, req.Header, reqBody)
-	}
-	var shape strings.Builder
-	for word, isWord := range words(whole) {
-		if isWord {
-			word = kindOf(word)
-		}
-		shape.WriteString(word)
-	}
-	return shape.String()
-}
-
-// kindOf returns the word itself, or its kind if each request has another value of it.
-func kindOf(word string) string {
-	switch {
-	case len(word) == 67 && strings.HasPrefix(word, "rt_"):
-		return "<token string>"
-	case len(word) == 29 && strings.HasPrefix(word, "ak_"):
-		return "<API key>"
-	case strings.HasPrefix(word, "eyJ") && strings.Count(word, ".") == 2:
-		return "<access token>"
-	case len(word) == 36 && word[8] == '-' && word[13] == '-' && word[14] == '7' && word[18] == '-' && word[23] == '-':
-		return "<id>"
-	case len(word) == 13 && strings.Trim(word, "0123456789") == "":
-		return "<instant>"
-	case len(word) == 26 && strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == "":
-		return "<request id>"
-	default:
-		return word
-	}
-}
 
 // A check that accepts everything would make each test that relies on it useless. So it must find every violation
 // below.
@@ -241,7 +153,7 @@ func TestTheContractCheckSeesEachBreach(t *testing.T) {
 		"method that is unknown, no Allow": {call{method: "PUT", path: "/jwt/refresh/" + id, status: 405,
 			answer: `{"success":false,"message":""}`, drop: "Allow"}, true},
 	}
-	doc := loadDocument(t)
+	doc := contract.Document(t)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			req := httptest.NewRequest(test.call.method, test.call.path, nil)

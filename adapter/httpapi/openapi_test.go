@@ -6,25 +6,13 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/refreshd/refreshd/test/support/contract"
 )
 
-func loadDocument(t *testing.T) *openapi3.T {
-	t.Helper()
-	doc, err := document()
-	if err != nil {
-		t.Fatalf("load openapi.yaml: %v", err)
-	}
-	return doc
-}
-
-// An example that does not match its schema shows clients a request that the service refuses.
 func TestTheDocumentAndItsExamplesAreValid(t *testing.T) {
-	doc := loadDocument(t)
-	err := doc.Validate(t.Context(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaFormatValidation(),
-		openapi3.EnableMultiError())
-	if err != nil {
-		t.Error(err)
-	}
+	contract.CheckDocument(t)
+	doc := contract.Document(t)
 	media := 0
 	check := func(where string, content openapi3.Content) {
 		for mediaType, m := range content {
@@ -80,7 +68,7 @@ func TestOnlyClaimsAndDataAreFree(t *testing.T) {
 			}
 		}
 	}
-	text, err := json.Marshal(loadDocument(t))
+	text, err := json.Marshal(contract.Document(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +87,7 @@ func TestOnlyClaimsAndDataAreFree(t *testing.T) {
 
 func TestEveryOperationSaysWhatItIsAndHowItFails(t *testing.T) {
 	ids := map[string]string{}
-	eachOperation(loadDocument(t), func(where string, op *openapi3.Operation) {
+	eachOperation(contract.Document(t), func(where string, op *openapi3.Operation) {
 		if op.Summary == "" || len(op.Tags) != 1 || op.Security == nil {
 			t.Errorf("%s: summary %q, tags %v, security stated %t; want all three", where, op.Summary, op.Tags,
 				op.Security != nil)

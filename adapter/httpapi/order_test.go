@@ -303,7 +303,7 @@ func TestEveryAnswerHasItsRequestID(t *testing.T) {
 			if taken != (got == sent) || len(got) == 0 {
 				t.Errorf("GET %s with %q: got request id %q, want it taken: %t", target, sent, got, taken)
 			}
-			if !strings.Contains(captured.String(), `"id":"`+got+`"`) {
+			if !strings.Contains(checks.Log.String(), `"id":"`+got+`"`) {
 				t.Errorf("the request id %q is not in the log", got)
 			}
 		}

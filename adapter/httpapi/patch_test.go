@@ -361,7 +361,7 @@ func TestThePatchIsInTheLog(t *testing.T) {
 	} {
 		id := fmt.Sprintf("patch-%d", len(target))
 		s.do(t, "PATCH", target, patcher, patch, header("X-Request-Id", id)).want(t, 200)
-		for line := range strings.Lines(captured.String()) {
+		for line := range strings.Lines(checks.Log.String()) {
 			if !strings.Contains(line, id) {
 				continue
 			}
@@ -372,7 +372,7 @@ func TestThePatchIsInTheLog(t *testing.T) {
 				}
 			}
 		}
-		if log := captured.String(); strings.Contains(log, private) || !strings.Contains(log, id) {
+		if log := checks.Log.String(); strings.Contains(log, private) || !strings.Contains(log, id) {
 			t.Errorf("the log has the value: %t, the request: %t", strings.Contains(log, private), strings.Contains(log, id))
 		}
 	}

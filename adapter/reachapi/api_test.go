@@ -174,7 +174,7 @@ func newIdleService(t testing.TB) *service {
 	}}
 	for name, key := range keys {
 		s.keys[name] = "ak_" + rand.Text()
-		secrets.Store(s.keys[name], true)
+		checks.Secrets.Add(s.keys[name])
 		key.Name = name
 		kickstart.APIKeys = append(kickstart.APIKeys,
 			admin.KickstartAPIKey{APIKey: key, Key: domain.NewSecret(s.keys[name])})
@@ -254,31 +254,8 @@ type lines struct {
 func (l *lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, _ = logs.Write(p)
+	_, _ = checks.Log.Write(p)
 	return l.text.Write(p)
-}
-
-// logs has every log line of the package's tests, and secrets every secret that they have seen.
-var (
-	logs    allLines
-	secrets sync.Map
-)
-
-type allLines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *allLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *allLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 func (l *lines) String() string {

@@ -3,13 +3,11 @@ package reachapi_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,40 +21,37 @@ import (
 	"github.com/refreshd/refreshd/test/support/contract"
 )
 
-var document = sync.OnceValues(func() (*openapi3.T, error) {
-	openapi3filter.RegisterBodyDecoder(asStream, openapi3filter.RegisteredBodyDecoder("text/plain"))
-	text, err := os.ReadFile("openapi.yaml")
-	if err != nil {
-		return nil, err
-	}
-	return openapi3.NewLoader().LoadFromData(text)
-})
+// checks has what the package's tests got of the service.
+var checks = contract.Run{
+	Infallible: []string{"openapi", "docs", "docsStyle", "docsScript"},
+	Promises: func(doc *openapi3.T) (frames []string) {
+		for name := range doc.Components.Schemas {
+			if event, ok := strings.CutSuffix(name, "Frame"); ok {
+				frames = append(frames, "frame "+strings.ToLower(event))
+			}
+		}
+		return frames
+	},
+}
 
-// seen has the operations with the statuses and frames that the tests got.
-var seen sync.Map
+func TestMain(m *testing.M) {
+	openapi3filter.RegisterBodyDecoder(asStream, openapi3filter.RegisteredBodyDecoder("text/plain"))
+	os.Exit(checks.Main(m))
+}
 
 // checkAgainstContract checks one response against openapi.yaml.
 func checkAgainstContract(t testing.TB, req *http.Request, res *http.Response, body []byte) {
 	t.Helper()
-	doc, err := document()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if route, _ := contract.FindRoute(doc, req.Method, req.URL); route != nil && req.Method != http.MethodHead {
-		seen.Store(fmt.Sprint(route.Operation.OperationID, " ", res.StatusCode), true)
-	}
 	if req.Method == http.MethodHead { // the document says that it is not served
 		if res.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("HEAD: got %d", res.StatusCode)
 		}
 		return
 	}
-	for _, problem := range contract.Breaches(doc, req, nil, res, body) {
-		t.Errorf("%s %s, %d: %v", req.Method, req.URL, res.StatusCode, problem)
-	}
+	checks.Check(t, req, nil, res, body)
 	if res.Header.Get("Content-Type") == asStream {
 		for _, f := range events(t, string(body)) {
-			checkFrame(t, doc, f)
+			checkFrame(t, contract.Document(t), f)
 		}
 	}
 }
@@ -93,65 +88,7 @@ func checkFrame(t testing.TB, doc *openapi3.T, f frame) {
 		return
 	}
 	faultless.Store(shape, true)
-	seen.Store("frame "+f.Event, true)
-}
-
-// unseen returns the promises of the document that no test got.
-func unseen() (missing []string, err error) {
-	doc, err := document()
-	if err != nil {
-		return nil, err
-	}
-	for _, item := range doc.Paths.Map() {
-		for _, op := range item.Operations() {
-			for status := range op.Responses.Map() {
-				missing = append(missing, op.OperationID+" "+status)
-			}
-		}
-	}
-	for name := range doc.Components.Schemas {
-		if event, ok := strings.CutSuffix(name, "Frame"); ok {
-			missing = append(missing, "frame "+strings.ToLower(event))
-		}
-	}
-	missing = slices.DeleteFunc(missing, func(promise string) bool {
-		_, ok := seen.Load(promise)
-		// The handlers of documents call no code that could fail or panic.
-		return ok || strings.HasSuffix(promise, " 500") && !strings.HasPrefix(promise, "revocations")
-	})
-	slices.Sort(missing)
-	return missing, nil
-}
-
-// TestMain checks the whole run: no log line had a secret, and the tests got every response and every frame that the
-// document promises. The second check is only possible after a run of all tests.
-func TestMain(m *testing.M) {
-	status := m.Run()
-	log, searched := logs.String(), 0
-	secrets.Range(func(secret, _ any) bool {
-		if searched++; strings.Contains(log, secret.(string)) {
-			fmt.Fprintln(os.Stderr, "FAIL: the log has a secret")
-			status = 1
-			return false
-		}
-		return true
-	})
-	narrowed := ""
-	for _, name := range []string{"test.run", "test.skip", "test.list", "test.fuzz"} {
-		narrowed += flag.Lookup(name).Value.String()
-	}
-	if narrowed == "" && status == 0 {
-		missing, err := unseen()
-		if err != nil || len(missing) > 0 {
-			fmt.Fprintf(os.Stderr, "FAIL: documented, and met by no test: %s %v\n", strings.Join(missing, ", "), err)
-			status = 1
-		}
-		if len(log) == 0 || searched == 0 {
-			fmt.Fprintln(os.Stderr, "FAIL: the search for secrets in the log had nothing to search")
-			status = 1
-		}
-	}
-	os.Exit(status)
+	checks.Got("frame " + f.Event)
 }
 
 // A check that accepts everything would make each test that relies on it useless.
@@ -189,12 +126,8 @@ func TestTheContractCheckSeesEachBreach(t *testing.T) {
 		"an unknown frame":       {"hi", "", `{}`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			doc, err := document()
-			if err != nil {
-				t.Fatal(err)
-			}
 			spy := &spy{TB: t}
-			checkFrame(spy, doc, frame{Event: test.event, ID: test.id, Data: json.RawMessage(test.data)})
+			checkFrame(spy, contract.Document(t), frame{Event: test.event, ID: test.id, Data: json.RawMessage(test.data)})
 			if spy.failed == test.ok {
 				t.Errorf("got a breach %t, want %t", spy.failed, !test.ok)
 			}
@@ -213,13 +146,8 @@ func (s *spy) Error(...any)          { s.failed = true }
 func (s *spy) Errorf(string, ...any) { s.failed = true }
 
 func TestTheDocumentIsValid(t *testing.T) {
-	doc, err := document()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := doc.Validate(t.Context(), openapi3.EnableExamplesValidation()); err != nil {
-		t.Error(err)
-	}
+	contract.CheckDocument(t)
+	doc := contract.Document(t)
 	example := doc.Paths.Value("/t/{tenantId}/revocations").Get.Responses.Status(200).Value.
 		Content[asStream].Examples["stream"].Value.Value.(string)
 	for _, f := range events(t, example) {
@@ -227,35 +155,16 @@ func TestTheDocumentIsValid(t *testing.T) {
 	}
 }
 
-// The document has the endpoints that are mounted, and no other ones.
 func TestTheDocumentHasEveryRoute(t *testing.T) {
-	doc, err := document()
+	dialect, err := newIdleService(t).api.Dialect()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newIdleService(t)
-	dialect, err := s.api.Dialect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var mounted, documented []string
+	var routes []string
 	for _, r := range dialect.Routes {
-		mounted = append(mounted, r.Method+" "+strings.Replace(r.Path, ":tenantId", "{tenantId}", 1))
+		routes = append(routes, r.Method+" "+r.Path)
 	}
-	for path, item := range doc.Paths.Map() {
-		for method := range item.Operations() {
-			documented = append(documented, method+" "+path)
-		}
-	}
-	slices.Sort(documented)
-	want := append([]string{ // those of its Document
-		"GET /revocations/docs", "GET /revocations/docs/script.js", "GET /revocations/docs/style.css",
-		"GET /revocations/openapi.yaml",
-	}, mounted...)
-	slices.Sort(want)
-	if !slices.Equal(documented, want) {
-		t.Errorf("got %v, want %v", documented, want)
-	}
+	contract.CheckRoutes(t, "/revocations", routes)
 }
 
 // The document and its page are served as the document says, with the address and the tenant of this service.
