@@ -67,7 +67,9 @@ func newPEM(t *testing.T) (text, content string) {
 	}
 	text = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	line := strings.Split(text, "\n")[1]
-	secrets.Store(line, true) // which TestMain looks for in the log
+	for piece := range strings.FieldsFuncSeq(line, func(r rune) bool { return r == '+' || r == '/' }) {
+		checks.Secrets.Add(piece) // which TestMain looks for in the log, between such characters
+	}
 	return text, base64.StdEncoding.EncodeToString(der)
 }
 
