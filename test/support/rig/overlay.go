@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 const module = "github.com/refreshd/refreshd"
@@ -26,13 +27,10 @@ func (o BuildOptions) Overlay(ctx context.Context, dir string) (path string, err
 }
 
 func (o BuildOptions) overlay(ctx context.Context, dir string) (path string, err error) {
-	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
-	list.Dir = o.Source
-	out, err := list.Output()
+	root, err := moduleRoot(ctx, o.Source)
 	if err != nil {
 		return "", fmt.Errorf("find this module: %w", err)
 	}
-	root := strings.TrimSpace(string(out))
 	texts := maps.Clone(o.Files)
 	if texts == nil {
 		texts = map[string]string{}
@@ -73,4 +71,27 @@ func (o BuildOptions) overlay(ctx context.Context, dir string) (path string, err
 	}
 	path = filepath.Join(dir, "overlay.json")
 	return path, os.WriteFile(path, b, 0o600)
+}
+
+// moduleRoots has the folders of this module that moduleRoot found: a test asks for each of its mutants.
+var moduleRoots sync.Map
+
+// moduleRoot returns the folder of this module as the go command finds it from dir; "" is the working directory.
+func moduleRoot(ctx context.Context, dir string) (string, error) {
+	from, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if root, ok := moduleRoots.Load(from); ok {
+		return root.(string), nil
+	}
+	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
+	list.Dir = dir
+	out, err := list.Output()
+	if err != nil {
+		return "", err
+	}
+	root := strings.TrimSpace(string(out))
+	moduleRoots.Store(from, root)
+	return root, nil
 }
