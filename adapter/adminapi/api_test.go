@@ -128,7 +128,7 @@ func newService(t testing.TB) *service {
 	}}
 	for name, key := range standardKeys {
 		s.keys[name] = "ak_" + rand.Text()
-		secrets.Store(s.keys[name], true)
+		checks.Secrets.Add(s.keys[name])
 		key.Name = name
 		kickstart.APIKeys = append(kickstart.APIKeys,
 			admin.KickstartAPIKey{APIKey: key, Key: domain.NewSecret(s.keys[name])})
@@ -148,7 +148,7 @@ func newService(t testing.TB) *service {
 		Authenticate: &usecase.Authenticate{
 			APIKeys: s.store, Tokens: s.store, Tenants: s.store, Keys: keys, Clock: clock,
 		},
-		Log: slog.New(slog.NewJSONHandler(&captured, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: slog.New(slog.NewJSONHandler(&checks.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	s.api = &adminapi.API{
 		Tenants: &admin.Tenants{

@@ -10,7 +10,7 @@ import (
 
 // key sends a key itself.
 func key(text string) option {
-	secrets.Store(text, true)
+	checks.Secrets.Add(text)
 	return func(_ *service, r *http.Request) { r.Header.Set("Authorization", text) }
 }
 

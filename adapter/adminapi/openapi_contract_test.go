@@ -3,7 +3,6 @@ package adminapi_test
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +10,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,152 +23,37 @@ import (
 	"github.com/refreshd/refreshd/usecase/admin"
 )
 
-var document = sync.OnceValues(func() (*openapi3.T, error) {
-	text, err := os.ReadFile("openapi.yaml")
-	if err != nil {
-		return nil, err
-	}
-	return openapi3.NewLoader().LoadFromData(text)
-})
+// checks has what the package's tests got of the service.
+var checks = contract.Run{Infallible: []string{"openapi", "docs", "docsStyle", "docsScript"}}
 
-func loadDocument(t testing.TB) *openapi3.T {
-	t.Helper()
-	doc, err := document()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return doc
-}
-
-// seen has the operations with the statuses that the tests got, and secrets the keys that they saw.
-var seen, secrets sync.Map
-
-// captured has every log line of the package's tests.
-var captured logBuffer
-
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
+func TestMain(m *testing.M) { os.Exit(checks.Main(m)) }
 
 // checkAgainstContract checks one response against openapi.yaml.
 func checkAgainstContract(t testing.TB, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) {
 	t.Helper()
-	doc := loadDocument(t)
-	if route, _ := contract.FindRoute(doc, req.Method, req.URL); route != nil {
-		seen.Store(fmt.Sprint(route.Operation.OperationID, " ", res.StatusCode), true)
-	}
-	for _, problem := range contract.Breaches(doc, req, reqBody, res, resBody) {
-		t.Errorf("%s %s, %d: %v", req.Method, req.URL, res.StatusCode, problem)
-	}
+	checks.Check(t, req, reqBody, res, resBody)
 	if bytes.Contains(resBody, []byte(`"key":"ak_`)) != (res.Header.Get("Cache-Control") == "no-store") {
 		t.Errorf("%s %s: the response has a key, or Cache-Control is no-store, but not both", req.Method, req.URL)
 	}
 }
 
-// unseen returns the promises of the document that no test got.
-func unseen() (missing []string, err error) {
-	doc, err := document()
-	if err != nil {
-		return nil, err
-	}
-	for _, item := range doc.Paths.Map() {
-		for _, op := range item.Operations() {
-			for status := range op.Responses.Map() {
-				// The handlers of documents call no code that could fail or panic.
-				promise := op.OperationID + " " + status
-				if _, ok := seen.Load(promise); !ok && (status != "500" || op.Tags[0] != "Documents") {
-					missing = append(missing, promise)
-				}
-			}
-		}
-	}
-	slices.Sort(missing)
-	return missing, nil
-}
+func TestTheDocumentIsValid(t *testing.T) { contract.CheckDocument(t) }
 
-// TestMain checks the whole run: no log line had a key, and the tests got every response that the document promises.
-// The second check is only possible after a run of all tests.
-func TestMain(m *testing.M) {
-	status := m.Run()
-	log, searched := captured.String(), 0
-	secrets.Range(func(secret, _ any) bool {
-		if searched++; strings.Contains(log, secret.(string)) {
-			fmt.Fprintln(os.Stderr, "FAIL: the log has a secret")
-			status = 1
-			return false
-		}
-		return true
-	})
-	narrowed := ""
-	for _, name := range []string{"test.run", "test.skip", "test.list", "test.fuzz"} {
-		narrowed += flag.Lookup(name).Value.String()
-	}
-	if narrowed == "" && status == 0 {
-		missing, err := unseen()
-		if err != nil || len(missing) > 0 {
-			fmt.Fprintf(os.Stderr, "FAIL: documented, and met by no test: %s %v\n", strings.Join(missing, ", "), err)
-			status = 1
-		}
-		if len(log) == 0 || searched == 0 {
-			fmt.Fprintln(os.Stderr, "FAIL: the search for secrets in the log had nothing to search")
-			status = 1
-		}
-	}
-	os.Exit(status)
-}
-
-func TestTheDocumentIsValid(t *testing.T) {
-	err := loadDocument(t).Validate(t.Context(), openapi3.EnableExamplesValidation(),
-		openapi3.EnableSchemaFormatValidation(), openapi3.EnableMultiError())
-	if err != nil {
-		t.Error(err)
-	}
-}
-
-// braced returns a path with its parameters in the syntax of the document.
-func braced(path string) string { return strings.ReplaceAll(path, ":id", "{id}") }
-
-// The document has the routes that are mounted, and no other ones.
 func TestTheDocumentHasEveryRoute(t *testing.T) {
 	dialect, err := newService(t).api.Dialect()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mounted, documented []string
+	var routes []string
 	for _, r := range dialect.Routes {
-		mounted = append(mounted, r.Method+" "+braced(r.Path))
+		routes = append(routes, r.Method+" "+r.Path)
 	}
-	for _, path := range []string{"openapi.yaml", "docs", "docs/style.css", "docs/script.js"} { // of its Document
-		mounted = append(mounted, "GET /administration/"+path)
-	}
-	for path, item := range loadDocument(t).Paths.Map() {
-		for method := range item.Operations() {
-			documented = append(documented, method+" "+path)
-		}
-	}
-	slices.Sort(mounted)
-	slices.Sort(documented)
-	if diff := cmp.Diff(mounted, documented); diff != "" {
-		t.Errorf("(-mounted +documented)\n%s", diff)
-	}
+	contract.CheckRoutes(t, "/administration", routes)
 }
 
 // A policy field that the manifest has, and the document does not, could not be set by a client that is generated.
 func TestTheDocumentHasTheMembersOfTheManifest(t *testing.T) {
-	doc := loadDocument(t)
+	doc := contract.Document(t)
 	policy := manifest.PolicyFields()
 	for name, fields := range map[string][]manifest.Field{
 		"Tenant":              slices.Concat(manifest.TenantFields(), policy),
@@ -275,7 +158,7 @@ func TestTheDocumentIsServed(t *testing.T) {
 
 // each calls visit for each operation of the document, with a path that has an id.
 func each(t *testing.T, visit func(t *testing.T, method, path string, op *openapi3.Operation)) {
-	for path, item := range loadDocument(t).Paths.Map() {
+	for path, item := range contract.Document(t).Paths.Map() {
 		for method, op := range item.Operations() {
 			t.Run(op.OperationID, func(t *testing.T) {
 				visit(t, method, strings.ReplaceAll(path, "{id}", "00000000-0000-7000-8000-000000000001"), op)

@@ -357,7 +357,7 @@ func TestAWriteIsLogged(t *testing.T) {
 	s := newService(t)
 	created := s.do(t, "POST", "/tenant", `{"name":"logged"}`, header("X-Request-Id", "a-logged-write")).want(t, 201)
 	line := ""
-	for l := range strings.Lines(captured.String()) {
+	for l := range strings.Lines(checks.Log.String()) {
 		if strings.Contains(l, `"id":"a-logged-write"`) {
 			line = l
 		}
