@@ -12,16 +12,23 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 45m
 # The packages of the tests, those first that take longest: the others then run beside them, and not before.
 TESTS := ./adapter/gormstore ./test/e2e ./test/system/httpfuzz ./adapter/httpapi ./adapter/verify \
-	./test/system/prove ./usecase ./test/system/soak ./test/system/integrating ./...
+	./usecase ./cmd/run ./test/documents ./test/system/soak ./test/system/integrating ./...
 # The race detector checks accesses to the memory of Go. SQLite is C translated to Go: its heap is not Go's, so the
 # detector ignores it, and would still call a function for each access. The driver and all that uses it are checked.
-RACE := -race '-gcflags=modernc.org/sqlite/lib=-race=false' '-gcflags=modernc.org/libc/...=-race=false'
+# Libraries that compute on memory of their own are not: scrypt, and those that compare a response with a schema.
+RACE := -race $(foreach package,modernc.org/sqlite/lib modernc.org/libc golang.org/x/crypto \
+	github.com/getkin/kin-openapi github.com/santhosh-tekuri/jsonschema,'-gcflags=$(package)/...=-race=false')
 # Packages whose tests run without the race detector: they drive processes of the service, which the detector would not
-# check, or send it one request after another. They run beside the others, one after the other.
-UNRACED := ./test/e2e ./test/system/httpfuzz ./test/system/soak ./test/system/integrating
-# Tests of gormstore that run TestConformance/postgres again, with the same Go code, as another role or through a pooler:
-# they run beside the others, without the race detector. A name that no test has leaves no test out.
-AGAIN := ^(TestConformanceBehindPgBouncer|TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument)$$
+# check, send it one request after another, read source text, or show that the tests of stores find faults. They run
+# beside the others, one after the other.
+UNRACED := ./test/e2e ./test/system/httpfuzz ./test/documents ./test/system/soak ./test/system/integrating \
+	./test/storagetest ./test/system/prove ./test/arch ./test/arch/words
+# Tests that run beside the others, without the race detector. The first two run TestConformance/postgres of gormstore
+# again, with the same Go code, as another role or through a pooler. The others have one goroutine, and many steps. A
+# name that no test has leaves no test out.
+AGAIN := TestConformanceBehindPgBouncer|TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument
+ALONE := TestNoSessionIsTakenForAnother|TestMemoryOfASession|TestAFrameIsBounded
+APART := ^($(AGAIN)|$(ALONE))$$
 
 .PHONY: help
 help: ## list the targets
@@ -40,10 +47,10 @@ man: ## write man pages (MANPAGES=.man)
 test: race-detector ## run every test, on every store; provides itself with PostgreSQL; about 10 minutes on two cores
 	@echo 'Every test, on every store, Go code under the race detector: 15 minutes on two cores (make test-short: 2)'
 	@$(GO) run ./test/support/postgres/ensure
-	@$(GO) run ./test/support/progress $(RACE) -skip='$(AGAIN)' -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) \
+	@$(GO) run ./test/support/progress $(RACE) -skip='$(APART)' -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) \
 		$(filter-out $(UNRACED),$(TESTS:./...=)) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(UNRACED))") \
 		-and -p=1 -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(UNRACED) \
-		-and -run='$(AGAIN)' -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) ./adapter/gormstore
+		-and -run='$(APART)' -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) ./adapter/gormstore ./adapter/verify
 
 .PHONY: test-short
 test-short: ## run the tests that need only Go, without the race detector; two minutes on two cores
@@ -96,13 +103,15 @@ prove: ## check each refresh token while machines die and networks lie (FOR=10m)
 test-full: ## run every test twice, nothing from the test cache
 	@$(MAKE) --no-print-directory test TESTFLAGS='$(TESTFLAGS) -count=2' TIMEOUT=90m
 
+# A tag adds files and leaves none out, so one run with all tags reads every file.
+TAGS := integrating
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, the analyzers of .ci/lint, make words, and whether generated code is fresh
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not gofmt'ed:"; echo "$$files"; exit 1; }
-	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(GO) vet -tags=$(TAGS) ./...
+	$(GO) tool staticcheck -tags=$(TAGS) ./...
 	$(GO) -C .ci/lint build -o lint .
-	$(GO) vet -vettool=.ci/lint/lint ./...
+	$(GO) vet -tags=$(TAGS) -vettool=.ci/lint/lint ./...
 	@$(MAKE) --no-print-directory words
 	@state() { git diff; git status --porcelain; }; before=$$(state | git hash-object --stdin); $(GO) generate ./...; \
 	[ "$$before" = "$$(state | git hash-object --stdin)" ] || \
