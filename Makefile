@@ -4,21 +4,31 @@ SHELL      := /bin/bash
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The program is built without cgo, so all that needs no cgo is: the packages are then compiled once for it, the tools,
+# the linters and the tests. The race detector needs cgo, and a second compilation.
+export CGO_ENABLED := 0
 # For one package; the longest ones kill and restart the service on every store, under the race detector: minutes, and
 # several times as many on a busy machine. It ends what is stuck, and judges nothing.
 TIMEOUT ?= 45m
 # The packages of the tests, those first that take longest: the others then run beside them, and not before.
 TESTS := ./adapter/gormstore ./test/e2e ./test/system/httpfuzz ./adapter/httpapi ./adapter/verify \
-	./test/system/prove ./usecase ./test/system/soak ./test/system/integrating ./...
+	./usecase ./cmd/run ./test/documents ./test/system/soak ./test/system/integrating ./...
 # The race detector checks accesses to the memory of Go. SQLite is C translated to Go: its heap is not Go's, so the
 # detector ignores it, and would still call a function for each access. The driver and all that uses it are checked.
-RACE := -race '-gcflags=modernc.org/sqlite/lib=-race=false' '-gcflags=modernc.org/libc/...=-race=false'
+# Libraries that compute on memory of their own are not: scrypt, and those that compare a response with a schema.
+RACE := -race $(foreach package,modernc.org/sqlite/lib modernc.org/libc golang.org/x/crypto \
+	github.com/getkin/kin-openapi github.com/santhosh-tekuri/jsonschema,'-gcflags=$(package)/...=-race=false')
 # Packages whose tests run without the race detector: they drive processes of the service, which the detector would not
-# check, or send it one request after another. They run beside the others, one after the other.
-UNRACED := ./test/e2e ./test/system/httpfuzz ./test/system/soak ./test/system/integrating
-# Tests of gormstore that run TestConformance/postgres again, with the same Go code, as another role or through a pooler:
-# they run beside the others, without the race detector. A name that no test has leaves no test out.
-AGAIN := ^(TestConformanceBehindPgBouncer|TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument)$$
+# check, send it one request after another, read source text, or show that the tests of stores find faults. They run
+# beside the others, one after the other.
+UNRACED := ./test/e2e ./test/system/httpfuzz ./test/documents ./test/system/soak ./test/system/integrating \
+	./test/storagetest ./test/system/prove ./test/arch ./test/arch/words
+# Tests that run beside the others, without the race detector. The first two run TestConformance/postgres of gormstore
+# again, with the same Go code, as another role or through a pooler. The others have one goroutine, and many steps. A
+# name that no test has leaves no test out.
+AGAIN := TestConformanceBehindPgBouncer|TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument
+ALONE := TestNoSessionIsTakenForAnother|TestMemoryOfASession|TestAFrameIsBounded
+APART := ^($(AGAIN)|$(ALONE))$$
 
 .PHONY: help
 help: ## list the targets
@@ -26,7 +36,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build the static binary ./refreshd
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o refreshd ./cmd/refreshd
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o refreshd ./cmd/refreshd
 
 MANPAGES ?= .man
 .PHONY: man
@@ -37,10 +47,10 @@ man: ## write man pages (MANPAGES=.man)
 test: race-detector ## run every test, on every store; provides itself with PostgreSQL; about 10 minutes on two cores
 	@echo 'Every test, on every store, Go code under the race detector: 15 minutes on two cores (make test-short: 2)'
 	@$(GO) run ./test/support/postgres/ensure
-	@$(GO) run ./test/support/progress $(RACE) -skip='$(AGAIN)' -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) \
+	@$(GO) run ./test/support/progress $(RACE) -skip='$(APART)' -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) \
 		$(filter-out $(UNRACED),$(TESTS:./...=)) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(UNRACED))") \
 		-and -p=1 -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(UNRACED) \
-		-and -run='$(AGAIN)' -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) ./adapter/gormstore
+		-and -run='$(APART)' -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) ./adapter/gormstore ./adapter/verify
 
 .PHONY: test-short
 test-short: ## run the tests that need only Go, without the race detector; two minutes on two cores
@@ -93,13 +103,15 @@ prove: ## check each refresh token while machines die and networks lie (FOR=10m)
 test-full: ## run every test twice, nothing from the test cache
 	@$(MAKE) --no-print-directory test TESTFLAGS='$(TESTFLAGS) -count=2' TIMEOUT=90m
 
+# A tag adds files and leaves none out, so one run with all tags reads every file.
+TAGS := integrating
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, the analyzers of .ci/lint, make words, and whether generated code is fresh
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not gofmt'ed:"; echo "$$files"; exit 1; }
-	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(GO) vet -tags=$(TAGS) ./...
+	$(GO) tool staticcheck -tags=$(TAGS) ./...
 	$(GO) -C .ci/lint build -o lint .
-	$(GO) vet -vettool=.ci/lint/lint ./...
+	$(GO) vet -tags=$(TAGS) -vettool=.ci/lint/lint ./...
 	@$(MAKE) --no-print-directory words
 	@state() { git diff; git status --porcelain; }; before=$$(state | git hash-object --stdin); $(GO) generate ./...; \
 	[ "$$before" = "$$(state | git hash-object --stdin)" ] || \
@@ -208,6 +220,6 @@ clean: ## remove what build made
 
 .PHONY: race-detector
 race-detector:
-	@[ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null || \
-		{ echo 'the race detector needs cgo and a C compiler:' \
-			'install gcc (Debian, Ubuntu: apt-get install gcc libc6-dev) and leave CGO_ENABLED alone'; exit 1; }
+	@command -v "$$($(GO) env CC)" >/dev/null || \
+		{ echo 'the race detector needs a C compiler:' \
+			'install gcc (Debian, Ubuntu: apt-get install gcc libc6-dev)'; exit 1; }

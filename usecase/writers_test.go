@@ -130,8 +130,9 @@ func parsedPackage(t *testing.T, files *token.FileSet, dir string) (parsed []*as
 // exportData returns the files with the compiled types of what the use cases import.
 func exportData(t *testing.T) map[string]string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}}={{.Export}}",
-		module+"usecase/admin").Output()
+	list := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}}={{.Export}}", module+"usecase/admin")
+	list.Env = append(os.Environ(), "CGO_ENABLED=0") // as the Makefile: they are compiled
+	out, err := list.Output()
 	must(t, err)
 	exports := map[string]string{}
 	for line := range strings.Lines(string(out)) {

@@ -105,7 +105,8 @@ func plugged(t *testing.T) rig.Program {
 	}
 	p := rig.Program{Path: filepath.Join(dir, "mine", "mine"), Dir: t.TempDir()}
 	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", p.Path, "./mine")
-	build.Dir, build.Env = dir, append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
+	build.Dir = dir
+	build.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off", "CGO_ENABLED=0") // as the Makefile
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build a program with a store of its own: %v\n%s", err, out)
 	}

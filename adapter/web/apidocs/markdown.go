@@ -1,7 +1,6 @@
 package apidocs
 
 import (
-	"bytes"
 	"fmt"
 	"html"
 	"html/template"
@@ -18,6 +17,7 @@ var (
 	slugs    = regexp.MustCompile(`[^a-z0-9]+`)
 
 	explainedCode = regexp.MustCompile(`<code>[A-Za-z0-9.\[\]-]+</code>`)
+	explainedID   = regexp.MustCompile(` id="(error-[A-Za-z0-9.-]+)"`)
 	// errorCode is a `[reason]field` as inline and highlight write it.
 	errorCode = regexp.MustCompile(
 		`(<code>|<span class="s(?: long)?">&#34;)\[([A-Za-z]+)\]([A-Za-z0-9.-]*)(</code>|&#34;</span>)`)
@@ -139,10 +139,14 @@ func withID(code string) string {
 // finished page, because a code may come before its row. Text is escaped there, so only the output of inline and
 // highlight matches.
 func linkCodes(page []byte) []byte {
+	explained := map[string]bool{}
+	for _, m := range explainedID.FindAllSubmatch(page, -1) {
+		explained[string(m[1])] = true
+	}
 	return errorCode.ReplaceAllFunc(page, func(match []byte) []byte {
 		m := errorCode.FindSubmatch(match)
 		for _, id := range []string{codeID(string(m[2]), string(m[3])), codeID(string(m[2]), "")} {
-			if bytes.Contains(page, []byte(` id="`+id+`"`)) {
+			if explained[id] {
 				code := fmt.Sprintf(`<a href="#%s">[%s]%s</a>`, id, m[2], m[3])
 				return slices.Concat(m[1], []byte(code), m[4])
 			}

@@ -32,7 +32,7 @@ var document = sync.OnceValues(func() (*openapi3.T, error) {
 	return openapi3.NewLoader().LoadFromData(text)
 })
 
-// A Run has what all tests of a package got: the lines of the log, the secrets, and which promises of openapi.yaml.
+// A Run has what all tests of a package got: lines of the log, secrets, and promises of openapi.yaml.
 type Run struct {
 	Log     Log
 	Secrets Secrets
@@ -130,7 +130,7 @@ func (r *Run) missing(doc *openapi3.T) (missing []string) {
 	return missing
 }
 
-// CheckDocument checks that openapi.yaml and its examples are valid: an example that does not match its schema shows
+// CheckDocument checks that openapi.yaml and its examples are valid. An example that does not match its schema shows
 // clients a request that the service refuses.
 func CheckDocument(t *testing.T) {
 	t.Helper()

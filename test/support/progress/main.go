@@ -98,6 +98,9 @@ func split(args []string) (runs [][]string) {
 func (p *printer) test(mark string, args []string) (status int, err error) {
 	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
 	cmd.Stderr = os.Stderr
+	if slices.Contains(args, "-race") { // needs cgo, which the Makefile turns off for all else
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	}
 	events, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, err

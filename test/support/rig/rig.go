@@ -66,7 +66,8 @@ func Build(ctx context.Context, dir string, o BuildOptions) (Program, error) {
 		o = o.withClock()
 	}
 	p := Program{Path: filepath.Join(dir, o.Name), Dir: dir}
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-X main.version=" + o.Version, "-o", p.Path}
+	// Without -trimpath, which would compile all packages of the program again, for the paths in the traces of a crash.
+	args := []string{"build", "-buildvcs=false", "-ldflags", "-X main.version=" + o.Version, "-o", p.Path}
 	if len(o.Changes)+len(o.Files) > 0 || o.ClockIn != "" {
 		overlay, err := o.overlay(ctx, p.Path+"-source")
 		if err != nil {

@@ -324,7 +324,7 @@ func main() {
 		90 * time.Minute: "true 1h30m0s\n", -90*time.Minute - time.Second: "true -1h30m0s\n",
 	} {
 		run := exec.CommandContext(t.Context(), "go", "run", ".")
-		run.Dir, run.Env = dir, append(os.Environ(), Ahead(ahead).Env())
+		run.Dir, run.Env = dir, append(os.Environ(), "CGO_ENABLED=0", Ahead(ahead).Env()) // as the Makefile
 		if out, err := run.CombinedOutput(); err != nil || string(out) != want {
 			t.Errorf("ahead by %s: %q, %v, want %q", ahead, out, err, want)
 		}

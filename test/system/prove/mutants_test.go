@@ -85,7 +85,7 @@ func newTypeCheck(t *testing.T) *typeCheck {
 	t.Helper()
 	list := exec.CommandContext(t.Context(), "go", "list", "-export", "-deps", "-f", "{{.ImportPath}}={{.Export}}",
 		"./cmd/refreshd")
-	list.Dir = root
+	list.Dir, list.Env = root, append(os.Environ(), "CGO_ENABLED=0") // as the Makefile: they are compiled
 	out, err := list.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +170,7 @@ func builds(ctx context.Context, dirs []string, overlay string) error {
 		args = append(args, "./"+dir)
 	}
 	command := exec.CommandContext(ctx, "go", args...)
-	command.Dir = root
+	command.Dir, command.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	out, err := command.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w:\n%s", err, out)
