@@ -16,8 +16,8 @@ RACE := -race '-gcflags=modernc.org/sqlite/lib=-race=false' '-gcflags=modernc.or
 # Packages whose tests run without the race detector: they drive processes of the service, which the detector would not
 # check, or send it one request after another. They run beside the others, one after the other.
 UNRACED := ./test/e2e ./test/system/httpfuzz ./test/system/soak ./test/system/integrating
-# Tests of gormstore that run TestConformance/postgres again, with the same Go code, as another role or through a pooler:
-# they run beside the others, without the race detector. A name that no test has leaves no test out.
+# Tests of gormstore that run TestConformance/postgres again, with the same Go code, as another role or through a
+# pooler: they run beside the others, without the race detector. A name that no test has leaves no test out.
 AGAIN := ^(TestConformanceBehindPgBouncer|TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument)$$
 
 .PHONY: help
