@@ -112,7 +112,11 @@ func (k *Keys) Revoke(ctx context.Context, by domain.Origin, name string, r Revo
 	}
 	i := slices.IndexFunc(revoked, func(s domain.SealedKey) bool { return s.KeyName() == name })
 	wait := max(keysRead, revoked[i].RevokedAt.Sub(k.Clock.Now()))
-	_ = k.pause(ctx, wait)
+	if k.Pause != nil {
+		_ = k.Pause(ctx, wait)
+	} else {
+		sleep(ctx, wait)
+	}
 	if revoked[i].Kind == domain.KeyToken && k.TokenKeyRevoked != nil {
 		k.TokenKeyRevoked()
 	}
@@ -150,19 +154,4 @@ func (k *Keys) revokeToken(
 		Kind: domain.KeyToken, Number: tokens.NextNumber(), CreatedAt: now, StartsAt: s.RevokedAt,
 	}})
 	return s, err
-}
-
-// pause returns nil after d, or an error when ctx is done.
-func (k *Keys) pause(ctx context.Context, d time.Duration) error {
-	if k.Pause != nil {
-		return k.Pause(ctx, d)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
