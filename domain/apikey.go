@@ -33,8 +33,8 @@ type APIKey struct {
 // Permissions are methods by endpoint, such as "/jwt/refresh": ["GET", "DELETE"]. An empty map permits nothing.
 //
 // A name covers itself and one further segment. "*" covers every method, or every endpoint except those of
-// administration, [SessionsPermission] and [RevocationsPermission], which must be named. It is stored as it is, so it
-// covers what a later release adds: its expansion would make a backend fail at the first request of a new client.
+// administration, [SessionsPermission] and [RevocationsPermission], which must be named. It is stored unexpanded, so it
+// covers what a later release adds: an expansion would make a backend fail at the first request of a new client.
 type Permissions map[string][]string
 
 const (

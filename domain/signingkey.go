@@ -36,7 +36,7 @@ func IsKeyID(id string) bool {
 	return id != "" && len(id) <= 255 && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// Published reports whether verifiers are told of the key: it is neither retired nor revoked.
+// Published reports whether key sets contain the key: it is neither retired nor revoked.
 func (k SigningKey) Published() bool { return k.RetiredAt.IsZero() && k.RevokedAt.IsZero() }
 
 // known is the instant since which each new reading of the key set has contained the key.
@@ -163,13 +163,16 @@ func ownFirst(a, b SigningKey) int {
 	}
 }
 
-// SigningAt returns the key that signs at that instant what a policy wants signed with that algorithm. It is the newest
-// key of the algorithm that has started; else, if one of the algorithm was revoked, the key of the algorithm that was
-// made before and has been known longest; else the newest key of any algorithm that has started; else the key that has
-// been known longest. So a change of the algorithm waits for the start of its key. Of several that have started the
-// tenant's own comes before shared ones, and of two that start together the one with the smaller id. Retired and
-// revoked keys never sign. The result depends on nothing else, so replicas agree. It returns false only if no key is
-// published.
+// SigningAt returns the key that signs at that instant what a policy wants signed with that algorithm. It is the first
+// of these that exists:
+//   - the newest key of the algorithm that has started,
+//   - if one of the algorithm was revoked, the key of the algorithm that was made before and has been known longest,
+//   - the newest key of any algorithm that has started,
+//   - the key that has been known longest.
+//
+// So a change of the algorithm waits for the start of its key. Of several that have started the tenant's own comes
+// before shared ones, and of two that start together the one with the smaller id. Retired and revoked keys never sign.
+// The result depends on nothing else, so replicas agree. It returns false only if no key is published.
 func (ks SigningKeys) SigningAt(wanted Algorithm, at time.Time) (SigningKey, bool) {
 	for _, k := range ks.byAlgorithm[wanted] {
 		if k.started(at) {

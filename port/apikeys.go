@@ -34,8 +34,9 @@ type APIKeys interface {
 	// none.
 	APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error)
 	// RehashAPIKey replaces Hash, PreviousHash and the numbers of their keys by those of after, in one step, if the key
-	// of before.ID still has the two hashes of before; otherwise it returns ErrConflict. It returns ErrDuplicate if
-	// another key has one of the new hashes. Nothing is written then. The key keeps its version: it is the same key.
+	// with the id before.ID still has the hashes that before has; otherwise it returns ErrConflict. It returns
+	// ErrDuplicate if another key has one of the new hashes. Nothing is written then. The key keeps its version: it is
+	// the same key.
 	RehashAPIKey(ctx context.Context, before, after domain.APIKey) error
 	// APIKeysHashedWith returns the number of the keys of which one hash was made by the hash key of that number, and the
 	// first of them by name in byte order, at most limit (at least 1).

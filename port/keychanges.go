@@ -32,9 +32,9 @@ type KeyChanges interface {
 	SigningKeys(ctx context.Context, after string, limit int) (page []domain.SealedKey, next string, err error)
 
 	// OldestRotation returns when the last complete pass of the janitor began, by the Now of its first step, and the
-	// smallest rotation instant of the refresh tokens that were active at Before of the step that read them, and were not revoked by it.
-	// began is zero if there was no such pass, and oldest if the pass saw none. A pass of which another program that does
-	// not know this made a step is not complete.
+	// smallest rotation instant of the refresh tokens that were active at Before of the step that read them, and were
+	// not revoked by it. began is zero if there was no such pass, and oldest if the pass saw none. A pass of which
+	// another program that does not know this made a step is not complete.
 	OldestRotation(ctx context.Context) (began, oldest time.Time, err error)
 }
 

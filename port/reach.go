@@ -8,9 +8,9 @@ import (
 )
 
 // Reach gives resource servers the facts that they need to refuse access tokens, see [domain.Fact]. No call stores a
-// fact: every method that revokes does, by what it stores anyway. A refresh token that is revoked itself is a fact.
-// A mark with its epoch is one, too, and so is a signing key that is revoked. A refresh token that a mark or its expiry
-// has ended is none, and neither is a key of another kind.
+// fact: every method that revokes does, by what it stores anyway. A refresh token that is revoked itself is a fact. A
+// mark with its epoch and a revoked signing key are facts, too. A refresh token that a mark or its expiry has ended is
+// no fact, and a key of another kind is none either.
 //
 // Each fact gets a position, some time after it is visible to readers. A mark that is raised is a new fact: it has no
 // position until it is stamped again.
@@ -27,10 +27,10 @@ type Reach interface {
 	// any number of processes, whatever their clocks show.
 	Revoked(ctx context.Context, q FactQuery, each func(domain.Fact)) (Reading, error)
 
-	// Stamp gives a new position, above all others, to at most limit each of the refresh tokens, the marks and the signing
-	// keys that have none, and returns the greatest of the three numbers: if it is limit, there may be more. The position
-	// is the greater of now and the last position + 1 microsecond; a store with a clock of its own, such as a database server, uses that
-	// instead of now. If there is nothing to stamp, it writes nothing.
+	// Stamp gives a new position, above all others, to at most limit each of the refresh tokens, the marks and the
+	// signing keys that have none, and returns the greatest of the three numbers: if it is limit, there may be more.
+	// The position is the greater of now and the last position + 1 microsecond; a store with a clock of its own, such
+	// as a database server, uses that instead of now. If there is nothing to stamp, it writes nothing.
 	//
 	// Stamp never waits for another call. It skips what such a call has locked, and does nothing while another Stamp is in
 	// progress. Positions are given one Stamp after another: a reader that sees the position of one sees those of all

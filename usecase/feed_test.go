@@ -989,7 +989,7 @@ func TestFeedGivesRevokedKeysToTheirTenants(t *testing.T) {
 			t.Error("a stream with the last cursor is given news")
 		}
 		time.Sleep(time.Hour)
-		want("a stream that opens when no token of theirs is valid", follow(t, f, "acme", 0))
+		want("a stream that opens when no token of the revoked keys is valid", follow(t, f, "acme", 0))
 		if facts := f.Stats().Facts; facts != 0 {
 			t.Errorf("%d facts are held, want none", facts)
 		}
@@ -1016,7 +1016,8 @@ func TestFeedGivesASharedKeyToATenantOfTheSameReading(t *testing.T) {
 	}
 }
 
-// A tenant whose access tokens live longer than the feed holds facts otherwise gets shared keys as early as it needs.
+// A tenant whose access tokens are valid for longer than the feed holds facts otherwise gets shared keys as early as it
+// needs.
 func TestFeedGivesOldSharedKeysToATenantWithLongTokens(t *testing.T) {
 	feed(t, func(t *testing.T, f *feeding) {
 		f.store.longest = 24 * time.Hour

@@ -70,7 +70,7 @@ type keyStep struct {
 	kind   domain.EventKind
 	add    []domain.OpenKey
 	before []domain.SealedKey // as they are stored
-	after  []domain.SealedKey // those of before, as they are to be
+	after  []domain.SealedKey // what replaces them, in the same order
 	forced *domain.UnsafeStep
 }
 
@@ -85,7 +85,7 @@ func (s *keyStep) unsafe(err error, force bool) error {
 }
 
 // edit plans a write of keys from what is stored, and writes it. It plans again while other processes overtake it. It
-// returns the keys that the write added and replaced, without content; those of before if the step changes none.
+// returns the keys that the write added and replaced, without content; the stored keys of the step if it changes none.
 func (k *Keys) edit(
 	ctx context.Context, by domain.Origin, plan func(now time.Time) (keyStep, error),
 ) ([]domain.SealedKey, error) {

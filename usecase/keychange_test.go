@@ -480,7 +480,7 @@ func TestTheWorkerMakesStandbysAndRetiresWhatIsDue(t *testing.T) {
 	}
 }
 
-// Processes look at the keys in turn: one has looked, and the others do not before the next pass is due.
+// One process makes a pass over the keys; the others make none before the next pass is due.
 func TestOneProcessAtATimeRotatesKeys(t *testing.T) {
 	w := newWorld(t)
 	w.old(t)

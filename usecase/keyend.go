@@ -11,7 +11,7 @@ import (
 
 // Retire ends a key as planned: a signing key is not published any more, token strings of a token key are refused, and
 // no API key is looked up under a key that hashes them. It returns ErrNotFound, an *Invalid, or, unless force, an
-// *UnsafeStep while valid tokens or API keys need the key. A key that is retired already stays as it is.
+// *UnsafeStep while valid tokens or API keys need the key. A key that is retired already is not changed.
 func (k *Keys) Retire(ctx context.Context, by domain.Origin, name string, force bool) (domain.SealedKey, error) {
 	retired, err := k.edit(ctx, by, func(now time.Time) (step keyStep, err error) {
 		before, stored, err := k.named(ctx, name)
@@ -73,11 +73,12 @@ func (k *Keys) checkRetire(ctx context.Context, stored storedKeys, s domain.Seal
 }
 
 // Revoke ends a key in an emergency. A signing key signs and verifies nothing any more; its standby signs, or a new key
-// if r.NewKey. Another token key mints a few seconds later, and the token strings of this one are refused from then on;
+// if r.NewKey. Another token key mints a few seconds later, and the token strings of this one are refused afterwards;
 // the janitor's next pass ends their sessions. API keys that are stored under a revoked hash key are refused. It
-// returns ErrNotFound or an *Invalid. A key that is revoked already stays as it is.
+// returns ErrNotFound or an *Invalid. A key that is revoked already is not changed.
 //
-// Revoke returns when every process has read the change, also if ctx ends meanwhile: the change itself is stored before.
+// Revoke returns when every process has read the change, also if ctx ends meanwhile: the change itself is stored
+// before.
 func (k *Keys) Revoke(ctx context.Context, by domain.Origin, name string, r RevokeKey) (domain.SealedKey, error) {
 	revoked, err := k.edit(ctx, by, func(now time.Time) (step keyStep, err error) {
 		before, stored, err := k.named(ctx, name)
@@ -111,7 +112,11 @@ func (k *Keys) Revoke(ctx context.Context, by domain.Origin, name string, r Revo
 	}
 	i := slices.IndexFunc(revoked, func(s domain.SealedKey) bool { return s.KeyName() == name })
 	wait := max(keysRead, revoked[i].RevokedAt.Sub(k.Clock.Now()))
-	_ = k.pause(ctx, wait)
+	if k.Pause != nil {
+		_ = k.Pause(ctx, wait)
+	} else {
+		sleep(ctx, wait)
+	}
 	if revoked[i].Kind == domain.KeyToken && k.TokenKeyRevoked != nil {
 		k.TokenKeyRevoked()
 	}
@@ -149,19 +154,4 @@ func (k *Keys) revokeToken(
 		Kind: domain.KeyToken, Number: tokens.NextNumber(), CreatedAt: now, StartsAt: s.RevokedAt,
 	}})
 	return s, err
-}
-
-// pause returns nil after d, or an error when ctx is done.
-func (k *Keys) pause(ctx context.Context, d time.Duration) error {
-	if k.Pause != nil {
-		return k.Pause(ctx, d)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

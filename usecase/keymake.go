@@ -49,9 +49,11 @@ func (k *Keys) prepare(ctx context.Context, by domain.Origin, wanted ...SigningK
 		}
 		s := domain.SealedKey{Kind: domain.KeySigning, TenantID: w.TenantID, Algorithm: w.Algorithm, Number: 1}
 		if slices.ContainsFunc(keys.own, func(key domain.SigningKey) bool { return key.Algorithm == w.Algorithm }) {
-			if s.Number, err = k.nextNumber(ctx, s); err != nil {
-				return err
+			stored, err := k.stored(ctx, w.TenantID) // retired and revoked keys keep their numbers
+			if err != nil {
+				return Wrap("number a key", err)
 			}
+			s.Number = stored.next(s.Kind, s.Algorithm)
 		}
 		s.CreatedAt = k.Clock.Now()
 		if s.StartsAt, err = k.signingStart(keys.SigningKeys, s, NewKey{}, s.CreatedAt); err != nil {
@@ -138,21 +140,6 @@ func (k *Keys) randomKey() (domain.Secret, error) {
 		return domain.Secret{}, fmt.Errorf("make a key: %w", err)
 	}
 	return domain.NewSecret(string(b)), nil
-}
-
-// nextNumber returns the number of a new key of the kind, tenant and algorithm of s.
-func (k *Keys) nextNumber(ctx context.Context, s domain.SealedKey) (uint32, error) {
-	stored, err := k.Store.KeysOfTenant(ctx, s.TenantID)
-	if err != nil {
-		return 0, Wrap("number a key", err)
-	}
-	number := uint32(0)
-	for _, other := range stored {
-		if other.Kind == s.Kind && other.Algorithm == s.Algorithm {
-			number = max(number, other.Number)
-		}
-	}
-	return number + 1, nil
 }
 
 // rows returns the keys without their content.

@@ -132,7 +132,7 @@ func (r *KeyRotation) due(page []domain.SealedKey, shared []domain.SigningKey) (
 		started := make(map[domain.Algorithm]int)
 		for to = from; to < len(page) && page[to].TenantID == tenantID; to++ {
 			own = append(own, page[to].Signing(domain.Secret{}))
-			started[page[to].Algorithm] += 0 // one that has not started counts as an algorithm all the same
+			started[page[to].Algorithm] += 0 // an algorithm without a started key is in the map, too
 			if !page[to].StartsAt.After(now) {
 				started[page[to].Algorithm]++
 			}
@@ -252,8 +252,8 @@ func (r *KeyRotation) retireOthers(ctx context.Context, did *KeyPass) error {
 	return err
 }
 
-// idleHashKey returns the number of the older of two keys that hash API keys, if no API key is stored under it any more;
-// 0 for none.
+// idleHashKey returns the number of the older of two keys that hash API keys, if no API key is stored under it any
+// more; 0 for none.
 func (k *Keys) idleHashKey(ctx context.Context, stored storedKeys, now time.Time) (uint32, error) {
 	inUse := slices.DeleteFunc(stored.of(domain.KeyAPI, ""), func(s domain.SealedKey) bool { return !s.Published() })
 	if len(inUse) < 2 || now.Before(inUse[1].StartsAt.Add(hashKeyIdle)) {

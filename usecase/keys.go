@@ -44,7 +44,7 @@ type KeysConfig struct {
 	Random   io.Reader
 	// Pause is as in [Purge]; if it is nil, a pause is as long as it says.
 	Pause func(ctx context.Context, d time.Duration) error
-	// Rotation is how long a signing key signs before the next one does; 0 for as long as nobody rotates it.
+	// Rotation is how long a signing key signs before the next one does; 0 until an operator rotates it.
 	Rotation time.Duration
 	// CacheAge is how long a verifier may use a key set that it has read.
 	CacheAge time.Duration

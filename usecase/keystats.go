@@ -8,8 +8,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// keyStatsInterval is how often the stored starts of all loaded tenants are gone through. A change of a key is seen
-// sooner.
+// keyStatsInterval is how often the stored starts of all loaded tenants are checked. A change of a key is seen sooner.
 const keyStatsInterval = time.Minute
 
 // KeyStats describes the signing keys of the tenants that a process has loaded.

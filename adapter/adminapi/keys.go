@@ -195,7 +195,8 @@ func (a *API) generateKey(c echo.Context) (admin.Key, error) {
 	}
 	n := usecase.NewKey{
 		ID: web.PathParam(c, "id"), Kind: domain.KeyKind(text(body.Kind)), TenantID: text(body.TenantID),
-		Algorithm: domain.Algorithm(text(body.Algorithm)), Name: text(body.Name), Now: is(body.SignNow), Force: is(body.Force),
+		Algorithm: domain.Algorithm(text(body.Algorithm)), Name: text(body.Name),
+		Now: is(body.SignNow), Force: is(body.Force),
 	}
 	if body.Bits != nil {
 		if n.Bits = int(*body.Bits); n.Bits < 1 || n.Bits > 1<<16 {

@@ -78,8 +78,8 @@ func quoted(s string) string {
 	return string(text)
 }
 
-// The life of a key over HTTP: it is made as standby, starts when it is safe, signs, and is retired or revoked. Each
-// change has an event by the API key.
+// A key over HTTP: it is made as standby, starts when it is safe, signs, and is retired or revoked. Each change has an
+// event by the API key.
 func TestAKeyIsMadeRotatedRetiredAndRevoked(t *testing.T) {
 	s := newService(t)
 	s.now = s.now.Add(24 * time.Hour)
@@ -135,7 +135,8 @@ func TestAKeyIsMadeRotatedRetiredAndRevoked(t *testing.T) {
 		t.Errorf("revoked: %+v", revoked)
 	}
 	text, _ = newPEM(t)
-	s.do(t, "POST", "/key/import", `{"tenantId":"acme","force":true,"signNow":true,"privateKey":`+quoted(text)+`}`).want(t, 201)
+	imported := `{"tenantId":"acme","force":true,"signNow":true,"privateKey":` + quoted(text) + `}`
+	s.do(t, "POST", "/key/import", imported).want(t, 201)
 	s.do(t, "POST", "/key/generate/chosen-1", `{"tenantId":"globex","algorithm":"EdDSA"}`).want(t, 201)
 	s.do(t, "POST", "/key/reseal", "").want(t, 200).is(t, `{"keys":0,"complete":true}`)
 
@@ -214,11 +215,14 @@ func TestAnImportedKeyIsShownNowhere(t *testing.T) {
 	}
 	hidden("the response", string(got.Data)+got.Message)
 	for name, refused := range map[string]*answer{
-		"the same id":        s.do(t, "POST", "/key/import/former-1", body).want(t, 400, "[duplicate]id"),
-		"a reserved id":      s.do(t, "POST", "/key/import/token-7", body).want(t, 400, "[invalid]id"),
-		"the wrong one":      s.do(t, "POST", "/key/import/x", strings.Replace(body, `"name"`, `"algorithm":"RS256","name"`, 1)).want(t, 400, "[invalid]algorithm"),
-		"a cut one":          s.do(t, "POST", "/key/import/x", `{"privateKey":`+quoted(text[:90])+`}`).want(t, 400, "[invalid]privateKey"),
-		"a member of a list": s.do(t, "POST", "/key/import/x", `{"privateKey":[`+quoted(text)+`]}`).want(t, 400, "[invalid]privateKey"),
+		"the same id":   s.do(t, "POST", "/key/import/former-1", body).want(t, 400, "[duplicate]id"),
+		"a reserved id": s.do(t, "POST", "/key/import/token-7", body).want(t, 400, "[invalid]id"),
+		"the wrong one": s.do(t, "POST", "/key/import/x",
+			strings.Replace(body, `"name"`, `"algorithm":"RS256","name"`, 1)).want(t, 400, "[invalid]algorithm"),
+		"a cut one": s.do(t, "POST", "/key/import/x",
+			`{"privateKey":`+quoted(text[:90])+`}`).want(t, 400, "[invalid]privateKey"),
+		"a member of a list": s.do(t, "POST", "/key/import/x",
+			`{"privateKey":[`+quoted(text)+`]}`).want(t, 400, "[invalid]privateKey"),
 	} {
 		hidden(name, fmt.Sprint(refused.Errors, refused.Message))
 	}
@@ -229,7 +233,7 @@ func TestAnImportedKeyIsShownNowhere(t *testing.T) {
 }
 
 // A policy whose algorithm has no key that verifiers know is signed with another one: the objects say so, and from when
-// on. They can be sent back as they are.
+// on. They can be sent back unchanged.
 func TestATenantSaysWhichAlgorithmSigns(t *testing.T) {
 	s := newService(t)
 	s.now = s.now.Add(24 * time.Hour)

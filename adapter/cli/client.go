@@ -225,7 +225,7 @@ func (c *client) refusal(r request, got *http.Response, e envelope) error {
 	case http.StatusBadRequest, http.StatusConflict:
 		text := e.problems()
 		if problems := e.Errors.GeneralErrors; len(problems) > 0 && problems[0].Code == "[unsafe]" {
-			text += "\nNothing was done; --force does it all the same" // the message has the instant
+			text += "\nNothing was done; --force does it anyway" // the message has the instant
 		}
 		return failed(StatusRefused, "%s", text)
 	case http.StatusPreconditionFailed:

@@ -139,7 +139,7 @@ func isAdministration(c *cobra.Command) bool {
 }
 
 // ownFlags returns the flags of c that its help has. A command of administration leaves out most settings: the topic
-// settings has them, once for all.
+// settings has them.
 func ownFlags(c *cobra.Command) *pflag.FlagSet {
 	if !isAdministration(c) {
 		return c.Flags()

@@ -32,7 +32,7 @@ and those that authenticate token strings and hash API keys. No secret is shown.
 that tenant only.
 
 The service rotates and retires keys by itself. A command that would make verifiers refuse valid
-access tokens is refused, and says from when on it is safe; --force does it all the same, and the
+access tokens is refused, and says from when on it is safe; --force does it anyway, and the
 audit trail records that. "refreshd help exit-status" has the exit statuses.`,
 		`  refreshd key list --tenant acme
   refreshd key rotate --tenant acme --algorithm ES256
@@ -386,8 +386,8 @@ func (l *line) keyRevoke(r *resource) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "revoke ID", Short: "End a key in an emergency",
-		Long: `End a key that leaked. What it made is refused: access tokens as soon as a verifier follows the
-revocations or reads the keys again, token strings within seconds, and the sessions whose token
+		Long: `End a key that leaked. Tokens that it made are refused: access tokens as soon as a verifier follows
+the revocations or reads the keys again, token strings within seconds, and the sessions whose token
 strings it made end. The standby signs now. With --new-key a new key signs instead, because the
 standby cannot be trusted either; verifiers that do not read the keys again for an unknown kid then
 refuse all access tokens until they do, which can take hours.

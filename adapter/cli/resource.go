@@ -18,7 +18,7 @@ type resource struct {
 	columns      []column
 	derive       func(row []member) []member // see [rows]
 	inTenant     bool                        // each belongs to a tenant, which has to be named
-	// write writes one object; nil for its members as they are.
+	// write writes one object; nil for its members unchanged.
 	write func(s *session, o *outputFlag, data json.RawMessage) error
 	// revokes returns the client and query of the refresh tokens that end with an object; nil if none do.
 	revokes func(c *client, id string) (*client, url.Values)

@@ -61,8 +61,8 @@ FROM api_keys`
 	firstHashedWith = selectAPIKey + hashedWith + ` ORDER BY name LIMIT $2`
 )
 
-// apiKeyByHash returns the statement for n hashes. For each hash in turn it probes one index, and the other one only if
-// that has no row.
+// apiKeyByHash returns the statement for n hashes. For each hash it probes one index, and the other one only if that
+// has no row.
 func apiKeyByHash(n int) string {
 	probes := make([]string, n)
 	for i := range probes {

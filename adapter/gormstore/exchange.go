@@ -19,8 +19,8 @@ import (
 // ofApplication leads from a refresh token to its application, and not back: see tenantIs.
 const ofApplication = `a.tenant_id = refresh_tokens.tenant_id || '' AND a.id = refresh_tokens.application_id`
 
-// hasApplication is true for a refresh token whose application exists. With EXISTS, PostgreSQL may read all applications
-// of all tenants for each page of a list, to look up those of its rows in a hash table.
+// hasApplication is true for a refresh token whose application exists. With EXISTS, PostgreSQL may read all
+// applications of all tenants for each page of a list, to look up those of its rows in a hash table.
 const hasApplication = `(SELECT 1 FROM applications AS a WHERE ` + ofApplication + `) IS NOT NULL`
 
 // ofItsMarks leads from a refresh token to the marks that cover it.
@@ -36,8 +36,8 @@ type covering struct{ tenantID, applicationID, userID string }
 // tenant alone, and reads all marks of the tenant. With a join for each kind, as NOT EXISTS is, it may read all marks
 // if they were analysed while there were none.
 //
-// A search ends at the first mark. So the kinds are in the order of how many refresh tokens they usually end: a list may
-// look at thousands that have ended for each one that it returns.
+// A search ends at the first mark. So the kinds are in the order of how many refresh tokens they usually end: a list
+// may look at thousands that have ended for each one that it returns.
 func (c covering) marks(columns, and string) string {
 	kinds := []struct{ applicationID, userID string }{
 		{`''`, c.userID}, {c.applicationID, `''`}, {c.applicationID, c.userID}, {`''`, `''`},

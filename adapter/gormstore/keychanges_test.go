@@ -10,7 +10,7 @@ import (
 	"github.com/refreshd/refreshd/test/storagetest"
 )
 
-// A program of before the seventh migration serves beside this one during a rolling upgrade. It seals keys again without
+// A program without the seventh migration serves beside this one during a rolling upgrade. It seals keys again without
 // noting the master key, so the former note must not hold: the check value could be turned, and the key be lost.
 func TestASealOfAnOlderProgramIsUnknown(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
@@ -58,8 +58,8 @@ func TestRowsOfAnOlderProgramHaveTheDefaults(t *testing.T) {
 	})
 }
 
-// An older program drops what a pass has noted when it makes a step of it: the refresh tokens of its step are not noted,
-// so the pass must not have a result.
+// An older program drops what a pass has noted when it makes a step of it: the refresh tokens of its step are not
+// noted, so the pass must not have a result.
 func TestAPassWithAStepOfAnOlderProgramHasNoResult(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})

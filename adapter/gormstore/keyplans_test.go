@@ -56,7 +56,7 @@ func keyStatements(t *testing.T, s *gormstore.Store, j *journal) (statements []s
 	return statements
 }
 
-// A hundred thousand tenants have as many signing keys. What is done to one, and a page of them, must not read all.
+// A hundred thousand tenants have as many signing keys. Statements for one, and for a page of them, must not read all.
 func TestPostgresKeysAreFoundByTheirIndexes(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)

@@ -116,7 +116,7 @@ func TestMigrateLeavesThePoliciesOfANewerProgram(t *testing.T) {
 		s := d.migrated(t, gormstore.Options{})
 		shop(t, s)
 		db := d.raw(t)
-		execute(t, db, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (7, true)`,
+		execute(t, db, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, true)`,
 			`UPDATE applications SET policy = replace(policy, '{"active":true', '{"ofTheNextVersion":{"a":[1]},"active":true')`)
 		if got, want := must(s.Policy(t.Context(), "acme", "shop"))(t), domain.DefaultPolicy(); got != want {
 			t.Errorf("got the policy %+v, want %+v", got, want)

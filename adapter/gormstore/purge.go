@@ -63,8 +63,8 @@ const (
 // position is the position of a pass, stored as the cursor of the job. The zero value, an empty cursor, is between two
 // passes.
 //
-// An older program drops Began and Oldest when it makes a step: the pass has then no result, because refresh tokens that
-// it has read were not noted.
+// An older program drops Began and Oldest when it makes a step: the pass has then no result, because refresh tokens
+// that it has read were not noted.
 type position struct {
 	Stage       int    `json:"stage"`
 	Began       int64  `json:"began,omitempty"`  // when the pass began; like Oldest, in microseconds

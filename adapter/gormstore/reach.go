@@ -72,8 +72,8 @@ UNION ALL SELECT 3, beat, '', '', 0, '', '' FROM feed_readers WHERE holder = $2`
 	// not committed yet, head is empty and nothing is written.
 	//
 	// Keys are read once, and joined to the rows one by one, as in keepNewestPostgres. PostgreSQL takes a difference of
-	// two columns for the usual case, and would read all marks for a few. So the keys of marks go through arrays, which
-	// it takes for short ones, and so do those of signing keys.
+	// two columns for the usual case, and would read all marks for a few. So the keys of marks, and those of signing
+	// keys, go through arrays, which it takes for short ones.
 	stampPostgres = `
 WITH revoked AS MATERIALIZED (
   SELECT id FROM refresh_tokens WHERE ` + unstampedToken + ` LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED

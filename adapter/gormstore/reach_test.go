@@ -154,8 +154,8 @@ func TestPostgresAStampDoesNothingWhileAnotherOneIsOpen(t *testing.T) {
 	revoke(t, s, tokens[0])
 	tx := must(d.raw(t).BeginTx(t.Context(), nil))(t)
 	defer tx.Rollback()
-	var n, marks int
-	if err := tx.QueryRowContext(t.Context(), statement, 1000).Scan(&n, &marks); err != nil || n != 1 {
+	var n, marks, keys int
+	if err := tx.QueryRowContext(t.Context(), statement, 1000).Scan(&n, &marks, &keys); err != nil || n != 1 {
 		t.Fatalf("got %d, %v, want one stamped in the open transaction", n, err)
 	}
 	revoke(t, s, tokens[1])
@@ -523,7 +523,7 @@ func TestARevocationByAnOlderProgramIsAFact(t *testing.T) {
 	})
 }
 
-// beforeReach undoes the fifth and the sixth migration of a store.
+// beforeReach undoes the migrations of a store from the fifth on.
 func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 	t.Helper()
 	if s.Stats().MaxOpenConnections > 1 {
@@ -537,7 +537,12 @@ func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 		`ALTER TABLE marks DROP COLUMN except_epoch`, `ALTER TABLE tenants DROP COLUMN longest_access_ttl`,
 		`DROP INDEX api_keys_previous_hash`, `DROP INDEX api_keys_tenant`,
 		`ALTER TABLE key_ring DROP COLUMN deleted_api_key_version`,
-		`ALTER TABLE api_keys DROP COLUMN previous_hash`,
+		`ALTER TABLE api_keys DROP COLUMN previous_hash`, `DROP INDEX keys_revoked`,
+		`ALTER TABLE jobs DROP COLUMN began_at`, `ALTER TABLE jobs DROP COLUMN oldest_rotation`,
+		`ALTER TABLE keys DROP COLUMN name`, `ALTER TABLE keys DROP COLUMN known_at`,
+		`ALTER TABLE keys DROP COLUMN revoked_at`, `ALTER TABLE keys DROP COLUMN revoked_position`,
+		`ALTER TABLE keys DROP COLUMN sealed_by`, `ALTER TABLE keys DROP COLUMN sealed_revision`,
+		`ALTER TABLE api_keys DROP COLUMN hash_key`, `ALTER TABLE api_keys DROP COLUMN previous_hash_key`,
 		`DELETE FROM goose_db_version WHERE version_id >= 5`)
 }
 

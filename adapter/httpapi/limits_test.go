@@ -614,7 +614,7 @@ func TestAFloodOfRefusalsIsOneWarningASecondWhichSaysWhatToSet(t *testing.T) {
 	for range 10 {
 		call("192.0.2.77:1").want(t, 200)
 	}
-	loud := 0
+	loud, began := 0, time.Now()
 	for range 20 {
 		refused := call("192.0.2.77:1")
 		refused.refusedFor(t, "clientAddress")
@@ -630,8 +630,9 @@ func TestAFloodOfRefusalsIsOneWarningASecondWhichSaysWhatToSet(t *testing.T) {
 			t.Errorf("got %v, want a warning or a line for debugging", line)
 		}
 	}
-	if loud < 1 || loud > 3 {
-		t.Errorf("got %d warnings of 20 refusals, want one a second", loud)
+	// The log takes a warning a second, so how many it takes depends on how long the refusals took.
+	if most := 2 + int(time.Since(began)/time.Second); loud < 1 || loud > most {
+		t.Errorf("got %d warnings of 20 refusals, want one a second, at most %d", loud, most)
 	}
 	for range 10 {
 		call("10.1.2.3:1").want(t, 200)

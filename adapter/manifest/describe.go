@@ -156,9 +156,12 @@ var texts = map[string]text{
 			"key: another private key under an id that is stored is refused.",
 		example: "former-1", required: true,
 	},
-	"key.tenantId":  {meaning: "The only tenant that it signs for.", example: "acme", absent: "every tenant"},
-	"key.algorithm": {meaning: "What an RSA key signs with.", example: "PS256", absent: "RS256, or the only one of the key"},
-	"key.name":      {meaning: "For people. At most 255 bytes.", example: "Of the former server", absent: "none"},
+	"key.tenantId": {meaning: "The only tenant that it signs for.", example: "acme", absent: "every tenant"},
+	"key.algorithm": {
+		meaning: "The algorithm of the signatures of an RSA key.",
+		example: "PS256", absent: "RS256, or the only one of the key",
+	},
+	"key.name": {meaning: "For people. At most 255 bytes.", example: "Of the former server", absent: "none"},
 	"key.privateKey": {
 		meaning: "The private key, in PEM or as a JWK. Stored sealed. `${NAME}` takes it from the environment, " +
 			"`${file:PATH}` from a file. A key that is not stored yet needs it.",

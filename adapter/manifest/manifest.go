@@ -8,8 +8,8 @@
 // Administration has one object in a document: see [BareTenant] and [StoredAPIKey]. [Patch] changes one.
 //
 // A document does not have the hash and the id of an API key, the tenant of an application, which contains it, and
-// versions, which a store sets. An API key itself and a private key are read and never written: the variable is, that it
-// will come from.
+// versions, which a store sets. An API key itself and a private key are read and never written: the variable is, that
+// it will come from.
 package manifest
 
 import (
@@ -57,8 +57,8 @@ type SigningKey struct {
 // BareTenant is a tenant without its applications, which administration has as objects of their own.
 type BareTenant struct{ domain.Tenant }
 
-// Signing is what signs the access tokens of a tenant or an application now, if the policy wants another algorithm. Only
-// the service sets it. A reader ignores it, because it may have changed since the document was written.
+// Signing is what signs the access tokens of a tenant or an application now, if the policy wants another algorithm.
+// Only the service sets it. A reader ignores it, because it may have changed since the document was written.
 type Signing struct {
 	Algorithm domain.Algorithm // empty if it is the wanted one
 	StartsMS  int64            // when the wanted one signs, in milliseconds since 1970; 0 if no stored key will

@@ -53,9 +53,9 @@ var (
 	errNotSealed = errors.New("the sealed keys are incomplete, or of another version of refreshd: export them again")
 )
 
-// Seal encrypts s for the member `sealedKeys` of a document: base64, in lines, of the format and its parameters, a salt, a
-// nonce and the ciphertext of AES-256-GCM under a key from the passphrase by scrypt. All that precedes the nonce is
-// additional data.
+// Seal encrypts s for the member `sealedKeys` of a document: base64, in lines, of the format and its parameters, a
+// salt, a nonce and the ciphertext of AES-256-GCM under a key from the passphrase by scrypt. All that precedes the
+// nonce is additional data.
 func (s Sealed) Seal(passphrase domain.Secret, random io.Reader) (string, error) {
 	plain, err := json.Marshal(s.written())
 	if err != nil {

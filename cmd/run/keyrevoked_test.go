@@ -60,8 +60,9 @@ func keyIDOf(t *testing.T, accessToken string) string {
 	return h.Kid
 }
 
-// A signing key that is revoked through one process is refused by a resource server on the stream of another one, within
-// a second of the response: whoever has the key signs what he likes. A shared key and one of the tenant are.
+// A signing key that is revoked through one process is refused by a resource server on the stream of another one,
+// within a second of the response: a holder of the key can sign any claims. This holds for a shared key and for one of
+// the tenant.
 func TestAResourceServerOfAnotherProcessRefusesARevokedSigningKey(t *testing.T) {
 	databases := map[string]func(*testing.T) string{
 		"SQLite":     newSQLite,

@@ -68,7 +68,8 @@ func TestAKickstartImportsASigningKey(t *testing.T) {
 	if err == nil || !strings.Contains(out, "not in the file  key") {
 		t.Errorf("diff without the key: %v\n%s", err, out)
 	}
-	if shown, err := operateIn(t, dir, "key", "show", "former-1"); err != nil || !strings.Contains(shown, "timeline.made") {
+	shown, err := operateIn(t, dir, "key", "show", "former-1")
+	if err != nil || !strings.Contains(shown, "timeline.made") {
 		t.Errorf("after a prune: %v\n%s", err, shown)
 	}
 }

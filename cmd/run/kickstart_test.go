@@ -301,7 +301,8 @@ func TestAnExportIsComparedAndAppliedToItsStoreWithoutTheAPIKeys(t *testing.T) {
 	wantSays(t, "without a database", err, "there is no database")
 	ran(t, environ, "apply", "-f", fileWith(t, movedFile))
 	got := ran(t, environ, "export")
-	if want := "The file takes these keys from the environment:\n  BACKEND_KEY  the API key backend\n"; got.stderr != want {
+	want := "The file takes these keys from the environment:\n  BACKEND_KEY  the API key backend\n"
+	if got.stderr != want {
 		t.Errorf("stderr %q, want %q", got.stderr, want)
 	}
 	file := fileWith(t, got.stdout)

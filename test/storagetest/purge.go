@@ -201,7 +201,7 @@ var purging = []clause{
 		e.wantErr("released by another", lease(0, two, "one", 2*time.Hour, 3*time.Hour), domain.ErrConflict)
 		e.must(hs[1].Release(e.Context(), two, "two"))
 		e.must(lease(0, two, "one", 0, time.Hour))
-		// A clock that was far ahead blocks nobody.
+		// A clock that was far ahead blocks no process.
 		e.must(lease(0, two, "one", 0, 9*time.Hour))
 		e.wantErr("a little ahead", lease(1, two, "two", 0, 9*time.Hour-time.Minute), domain.ErrConflict)
 		e.must(lease(1, two, "two", 0, 9*time.Hour-time.Minute-time.Microsecond))

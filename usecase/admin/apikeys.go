@@ -97,8 +97,8 @@ func (u *APIKeys) Create(
 	return created, made, nil
 }
 
-// ErrPreviousKey: a previous key is still valid, and another replacement of the present one would end it. It is wrapped
-// with an *Invalid.
+// ErrPreviousKey says that a previous key is still valid, and that another replacement of the present one would end it.
+// It is wrapped with an *Invalid.
 var ErrPreviousKey = errors.New("a previous key is valid")
 
 func errPreviousKey() error {

@@ -148,7 +148,7 @@ func (a *Apply) note(ctx context.Context, pt plannedTenant, done []Applied) erro
 		if one.Action == unchanged {
 			continue
 		}
-		if len(keys.All()) == 0 { // read once for all
+		if len(keys.All()) == 0 { // they are read once
 			var err error
 			if keys, err = readSigningKeys(ctx, a.Keys.Store, pt.tenant.ID); err != nil {
 				return err

@@ -148,7 +148,7 @@ func (u *Keys) Generate(ctx context.Context, by By, n usecase.NewKey) (Key, erro
 }
 
 // Import stores a signing key that was made elsewhere. Its KnownAt is when it was imported, unless n has an earlier
-// one, so that an export can tell it from a key that was made here.
+// one, so that an export distinguishes it from a key that was made here.
 func (u *Keys) Import(ctx context.Context, by By, k ImportedKey) (Key, error) {
 	n, err := k.read(u.Parse, u.Clock.Now())
 	if err != nil {

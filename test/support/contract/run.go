@@ -141,8 +141,8 @@ func CheckDocument(t *testing.T) {
 	}
 }
 
-// CheckRoutes checks that openapi.yaml has these routes, those of the document itself at base, and no others. A route is
-// a method and a path with parameters as :name.
+// CheckRoutes checks that openapi.yaml has these routes, those of the document itself at base, and no others. A route
+// is a method and a path with parameters as :name.
 func CheckRoutes(t *testing.T, base string, routes []string) {
 	t.Helper()
 	mounted := slices.Clone(routes)

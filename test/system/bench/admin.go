@@ -160,7 +160,7 @@ func (l adminList) request(path string) rig.Request {
 	return rig.Request{Method: http.MethodGet, Path: path, Key: operatorKey, Tenant: l.tenant}
 }
 
-// measure reads pages one after another, in turn those that begin at the cursors.
+// measure reads n pages one after another: those that begin at the cursors, and these again until there are n.
 func (l adminList) measure(ctx context.Context, s *service, n int, cursors ...string) (took latencies, err error) {
 	var requests [][]byte
 	for _, cursor := range cursors {
@@ -322,9 +322,10 @@ INSERT INTO events (id, at, kind, actor_kind, actor_id, actor_name, actor_addres
   application_id, user_id, before, after, version, tokens)
 SELECT decode(lpad(to_hex(at), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'), 'hex'), at * 1000,
   CASE WHEN n % 1000 < 2 THEN 'tenant.updated' ELSE 'token.revoked' END, 'apiKey', 'actor-' || 10 * n / ($1::int + 1),
-  'backend', '192.0.2.7', 'request-' || n, CASE WHEN n % 2 = 0 THEN $2::text ELSE '` + neighbour + `' END, 'object-' || n, '', '',
-  '', '{"revokedReason":"revoked","padding":"' || repeat('x', 200) || '"}', 0, ''
-FROM (SELECT n::bigint, $3::bigint - ($1::int - n::bigint) * $4::bigint AS at FROM generate_series(1, $1::int) AS n) AS e`
+  'backend', '192.0.2.7', 'request-' || n, CASE WHEN n % 2 = 0 THEN $2::text ELSE '` + neighbour + `' END,
+  'object-' || n, '', '', '', '{"revokedReason":"revoked","padding":"' || repeat('x', 200) || '"}', 0, ''
+FROM (SELECT n::bigint, $3::bigint - ($1::int - n::bigint) * $4::bigint AS at
+  FROM generate_series(1, $1::int) AS n) AS e`
 )
 
 // administration matches the tables whose rows the lists return.
@@ -522,7 +523,8 @@ func (d *deletion) create(ctx context.Context, id string) error {
 
 // operate sends a request of an operator, and expects a status.
 func (s *service) operate(ctx context.Context, want int, method, path, tenant, body string) error {
-	r, err := rig.Request{Method: method, Path: path, Key: operatorKey, Tenant: tenant, Body: body}.Do(ctx, rig.Client, s.API)
+	request := rig.Request{Method: method, Path: path, Key: operatorKey, Tenant: tenant, Body: body}
+	r, err := request.Do(ctx, rig.Client, s.API)
 	if err == nil && r.Status != want {
 		err = fmt.Errorf("%s %s: got %s, want status %d", method, path, r, want)
 	}
@@ -533,7 +535,8 @@ func (s *service) operate(ctx context.Context, want int, method, path, tenant, b
 func (d *deletion) refused(ctx context.Context) error {
 	d.checked = d.checked%d.bulk.rows + 1
 	presented := d.bulk.key.Mint(bulkID(d.checked), d.bulk.generation).Reveal()
-	return d.service.operate(ctx, http.StatusBadRequest, http.MethodPost, "/jwt/refresh", "", `{"refreshToken":"`+presented+`"}`)
+	return d.service.operate(ctx, http.StatusBadRequest, http.MethodPost, "/jwt/refresh", "",
+		`{"refreshToken":"`+presented+`"}`)
 }
 
 // repeat deletes the tenant and creates it again until stop is called, which waits for the last creation.

@@ -201,20 +201,17 @@ var reachMutants = []mutant{
 	},
 	{
 		name: "tenant-wide-lost", says: "the marks of whole tenants are not sent", breaks: soundness, part: "calm",
-		changes: []change{{feedWorkers, "		t := f.tenant(fact.TenantID)\n", `
+		changes: []change{{feedWorkers, "		isNew := f.addTo(f.tenant(fact.TenantID), r, fact)\n", `
 		if fact.Epoch > 0 && fact.ApplicationID == "" && fact.UserID == "" {
 			continue
 		}
-		t := f.tenant(fact.TenantID)
+		isNew := f.addTo(f.tenant(fact.TenantID), r, fact)
 `}},
 	},
 	{
 		name: "tenants-mixed", says: "the marks of one tenant are sent to another", breaks: precision, part: "calm",
 		changes: []change{
-			{feedWorkers, "	for _, fact := range facts {\n		t := f.tenant(fact.TenantID)\n", `
-	for _, fact := range ofEach(facts) {
-		t := f.tenant(fact.TenantID)
-`},
+			{feedWorkers, "	for _, fact := range facts {\n		isNew := ", "	for _, fact := range ofEach(facts) {\n		isNew := "},
 			{feedWorkers, "// sweep drops", `func ofEach(facts []domain.Fact) (all []domain.Fact) {
 	for _, fact := range facts {
 		all = append(all, fact)

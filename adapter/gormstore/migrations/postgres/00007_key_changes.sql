@@ -1,11 +1,11 @@
 -- +goose Up
 
--- Requests wait behind a lock on these tables, so this step gives up before the requests do. The defaults are constants:
--- no row is written, and a program that does not know the columns continues to write.
+-- Requests wait behind a lock on these tables, so this step gives up before the requests do. The defaults are
+-- constants: no row is written, and a program that does not know the columns continues to write.
 SET LOCAL lock_timeout = '500ms';
 
--- Of the last complete pass of the janitor: when it began, and the smallest rotated_at of the refresh tokens that it saw
--- active. 0 stands for none.
+-- Of the last complete pass of the janitor: when it began, and the smallest rotated_at of the refresh tokens that it
+-- saw active. 0 stands for none.
 ALTER TABLE jobs
     ADD COLUMN began_at        BIGINT NOT NULL DEFAULT 0,
     ADD COLUMN oldest_rotation BIGINT NOT NULL DEFAULT 0;
@@ -15,7 +15,7 @@ ALTER TABLE jobs
 --
 -- sealed_by is the id of the master key that sealed the key, or '' if it is unknown. It holds only while
 -- sealed_revision is the revision of the row: a program that does not know it seals a key again, raises the revision,
--- and leaves both as they were.
+-- and leaves both unchanged.
 ALTER TABLE keys
     ADD COLUMN name             TEXT COLLATE "C" NOT NULL DEFAULT '',
     ADD COLUMN known_at         BIGINT           NOT NULL DEFAULT 0,

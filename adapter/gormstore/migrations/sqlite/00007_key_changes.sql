@@ -2,8 +2,8 @@
 
 -- A program that does not know these columns continues to write, by the defaults.
 
--- Of the last complete pass of the janitor: when it began, and the smallest rotated_at of the refresh tokens that it saw
--- active. 0 stands for none.
+-- Of the last complete pass of the janitor: when it began, and the smallest rotated_at of the refresh tokens that it
+-- saw active. 0 stands for none.
 ALTER TABLE jobs ADD COLUMN began_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN oldest_rotation INTEGER NOT NULL DEFAULT 0;
 
@@ -12,7 +12,7 @@ ALTER TABLE jobs ADD COLUMN oldest_rotation INTEGER NOT NULL DEFAULT 0;
 --
 -- sealed_by is the id of the master key that sealed the key, or '' if it is unknown. It holds only while
 -- sealed_revision is the revision of the row: a program that does not know it seals a key again, raises the revision,
--- and leaves both as they were.
+-- and leaves both unchanged.
 ALTER TABLE keys ADD COLUMN name TEXT NOT NULL DEFAULT '';
 ALTER TABLE keys ADD COLUMN known_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE keys ADD COLUMN revoked_at INTEGER NOT NULL DEFAULT 0;
