@@ -603,3 +603,15 @@ func (w *world) lastEvent(t *testing.T, kind domain.EventKind) domain.Event {
 	}
 	return all[i]
 }
+
+// An id that begins with a hyphen would be a flag on the command line, and one key in 64 had such an id.
+func TestNoKeyHasAnIDThatIsAFlag(t *testing.T) {
+	w := newWorld(t)
+	w.keys.Random = strings.NewReader(strings.Repeat("\xfb", 1024)) // the first six bits are those of "-"
+	key, err := w.keys.Generate(t.Context(), byOperator, usecase.NewKey{
+		Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.EdDSA,
+	})
+	if err != nil || strings.HasPrefix(key.ID, "-") {
+		t.Errorf("got id %q, %v; want one that does not begin with a hyphen", key.ID, err)
+	}
+}

@@ -131,6 +131,7 @@ func (k *Keys) newKeyID() (string, error) {
 	if _, err := io.ReadFull(k.Random, id[:]); err != nil {
 		return "", fmt.Errorf("make a signing key: %w", err)
 	}
+	id[0] &= 0x7f // so that no id begins with a hyphen, which a command would take for a flag
 	return base64.RawURLEncoding.EncodeToString(id[:]), nil
 }
 
