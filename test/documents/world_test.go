@@ -69,7 +69,12 @@ func (w world) settings(env ...string) rig.Settings {
 // serve starts a replica, which ends with the test.
 func (w world) serve(t *testing.T, env ...string) *rig.Service {
 	t.Helper()
-	s, err := w.Serve(t.Context(), w.settings(env...))
+	return w.start(t, w.settings(env...))
+}
+
+func (w world) start(t *testing.T, settings rig.Settings) *rig.Service {
+	t.Helper()
+	s, err := w.Serve(t.Context(), settings)
 	if err != nil {
 		t.Fatal(err)
 	}
