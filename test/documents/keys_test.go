@@ -52,13 +52,14 @@ func (w world) age(t *testing.T, d time.Duration) {
 // addStandby makes the standby of the tenant's key, as the service does a minute after its start, a day ago.
 func (w world) addStandby(t *testing.T) {
 	t.Helper()
-	if _, err := w.Run(t.Context(), w.settings(), "key", "generate", "--tenant", "acme", "--algorithm", "ES256"); err != nil {
+	_, err := w.Run(t.Context(), w.settings(), "key", "generate", "--tenant", "acme", "--algorithm", "ES256")
+	if err != nil {
 		t.Fatal(err)
 	}
 	w.age(t, 24*time.Hour)
 }
 
-// reopen starts a replica on the store as it is, without a kickstart file.
+// reopen starts a replica on the store, without a kickstart file.
 func (w world) reopen(t *testing.T, env ...string) *rig.Service {
 	t.Helper()
 	settings := w.settings(env...)
@@ -148,7 +149,7 @@ func (s shell) keys(t *testing.T) (keys map[string]keyed) {
 }
 
 func TestTheRecipeToRotateLeavesEverythingValid(t *testing.T) {
-	blocks := recipe(t, "Rotate a key by hand", 1)
+	blocks := recipe(t, "Rotate a key", 1)
 	w := newAgedSQLite(t)
 	w.addStandby(t)
 	s := w.reopen(t)

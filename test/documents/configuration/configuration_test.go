@@ -75,11 +75,12 @@ func TestEverySettingHasAnExampleThatIsAccepted(t *testing.T) {
 
 var block = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
 
-// The first example is a file of settings, the second one a kickstart file. Both are what a reader begins with.
+// The first example is a file of settings, the second one a kickstart file. Both are what a reader begins with. The
+// third one imports a key.
 func TestTheFilesInTheDocumentAreAccepted(t *testing.T) {
 	files := block.FindAllStringSubmatch(generated(t), -1)
-	if len(files) != 2 {
-		t.Fatalf("got %d files, want two", len(files))
+	if len(files) != 3 {
+		t.Fatalf("got %d files, want three", len(files))
 	}
 	database := asFile(t, examples["REFRESHD_DATABASE_URL"])
 	text := strings.Replace(files[0][1], examples["REFRESHD_DATABASE_URL_FILE"], database, 1)
@@ -102,6 +103,15 @@ func TestTheFilesInTheDocumentAreAccepted(t *testing.T) {
 	}
 	if len(k.Tenants) != 1 || len(k.Tenants[0].Applications) != 1 || len(k.APIKeys) != 1 {
 		t.Errorf("the kickstart file makes %+v", k)
+	}
+	pem := asFile(t, "a private key")
+	text = strings.Replace(files[2][1], "former.pem", pem, 1)
+	document, err = cli.ReadKickstart("keys.yaml", []byte(text), func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k := document.Kickstart.Keys; len(k) != 1 || k[0].KnownAt.IsZero() || k[0].Text.Reveal() != "a private key" {
+		t.Errorf("the file that imports a key makes %d keys: %+v", len(k), k)
 	}
 }
 

@@ -1,5 +1,6 @@
 // Command configuration writes CONFIGURATION.md from what the code says about itself: the settings of package config,
-// the members of tenants, applications and API keys of package manifest, and the endpoints of permissions.
+// the members of tenants, applications, API keys and signing keys of package manifest, and the endpoints of
+// permissions.
 //
 // The text between the tables is configuration.md.tmpl. The document is generated rather than checked, because a table
 // that is typed says a default or a bound of an earlier version, and a check of every cell is the generator again.
@@ -73,6 +74,7 @@ func generate() ([]byte, error) {
 		"Application":    manifest.ApplicationFields(),
 		"Policy":         manifest.PolicyFields(),
 		"APIKey":         manifest.APIKeyFields(),
+		"Key":            manifest.KeyFields(),
 		"Permissions":    manifest.Permissions(),
 		"Administration": domain.AdministrationEndpoints(),
 	})
