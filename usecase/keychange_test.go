@@ -364,7 +364,8 @@ func TestATokenKeyThatIsRevokedBeforeItsStartNeverMints(t *testing.T) {
 	w.rotated(t, second.TokenString)
 }
 
-// Section 9: a token key whose successor started before the oldest rotation that the janitor's pass saw may be retired.
+// Section 9: a token key is retired when neither the current nor the previous token string of an active refresh token is
+// of it: a retry or a recovery presents the previous one, however late.
 func TestATokenKeyIsRetiredWhenNoSessionNeedsIt(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")
@@ -387,10 +388,25 @@ func TestATokenKeyIsRetiredWhenNoSessionNeedsIt(t *testing.T) {
 	pass()
 	_, err = w.keys.Retire(t.Context(), byOperator, "token-1", false)
 	wantErr(t, err, domain.ErrUnsafe) // a session's string is of that key
-	w.rotated(t, first.TokenString)
+	second := w.rotated(t, first.TokenString)
+	for range 3 {
+		pass()
+		if k := w.key(t, "token-1"); !k.RetiredAt.IsZero() || k.UnusedAt.IsZero() {
+			t.Fatalf("unused since %s, retired at %s, want only the former: the previous token string is of the key",
+				k.UnusedAt, k.RetiredAt)
+		}
+	}
+	_, err = w.keys.Retire(t.Context(), byOperator, "token-1", false)
+	wantErr(t, err, domain.ErrUnsafe)
+	recovered := w.exchanged(t, first.TokenString) // the response with the second string was lost
+	if !recovered.TokenString.Equal(second.TokenString) {
+		t.Error("the recovery gave another token string than the rotation")
+	}
+	w.clock.advance(time.Hour)
+	w.rotated(t, second.TokenString)
 	pass()
 	if k := w.key(t, "token-1"); k.RetiredAt.IsZero() {
-		t.Error("the worker did not retire the token key after its last session was rotated")
+		t.Error("the worker did not retire the token key after its last session was rotated twice")
 	}
 	wantOutcome(t, w.exchanged(t, first.TokenString), domain.RefusedInvalid, nil)
 }

@@ -184,17 +184,25 @@ func (r *KeyRotation) visit(ctx context.Context, tenantID string, did *KeyPass) 
 	return err
 }
 
-// retiring plans to retire those of rows that are due.
-func retiring(rows []domain.SealedKey, now time.Time, due func(domain.SealedKey) bool) keyStep {
-	step := keyStep{kind: domain.KeyRetired}
+// changing plans to replace those of rows that change changes.
+func changing(kind domain.EventKind, rows []domain.SealedKey, change func(*domain.SealedKey)) keyStep {
+	step := keyStep{kind: kind}
 	for _, before := range rows {
-		if due(before) {
-			after := before
-			after.RetiredAt = now
+		after := before
+		if change(&after); after != before {
 			step.before, step.after = append(step.before, before), append(step.after, after)
 		}
 	}
 	return step
+}
+
+// retiring plans to retire those of rows that are due.
+func retiring(rows []domain.SealedKey, now time.Time, due func(domain.SealedKey) bool) keyStep {
+	return changing(domain.KeyRetired, rows, func(s *domain.SealedKey) {
+		if due(*s) {
+			s.RetiredAt = now
+		}
+	})
 }
 
 // standbys plans the standbys that a tenant lacks. made holds those of earlier attempts.
@@ -227,10 +235,25 @@ func (k *Keys) standbys(
 	return step, nil
 }
 
-// retireOthers retires the token keys and the keys that hash API keys which nothing needs any more.
+// retireOthers retires the token keys and the keys that hash API keys which nothing needs any more, and notes of token
+// keys since when no current token string is of them.
 func (r *KeyRotation) retireOthers(ctx context.Context, did *KeyPass) error {
 	began, oldest, err := r.Keys.Store.OldestRotation(ctx)
 	if err != nil {
+		return err
+	}
+	if _, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {
+		stored, err := r.Keys.stored(ctx, "")
+		if err != nil {
+			return keyStep{}, err
+		}
+		unused := stored.tokens().FoundUnused(began, oldest)
+		return changing(domain.KeyChanged, stored.rows, func(s *domain.SealedKey) {
+			if _, is := unused.ByNumber(s.Number); is && s.Kind == domain.KeyToken {
+				s.UnusedAt = now
+			}
+		}), nil
+	}); err != nil {
 		return err
 	}
 	retired, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {
