@@ -260,6 +260,39 @@ func TestTheStandbySignsAfterARevocation(t *testing.T) {
 	}
 }
 
+// Section 9: a shared key that has no standby is revoked. Each tenant is signed for by a key that its verifiers know, if
+// there is one: the new shared key, which they do not know, signs only for tenants without keys of their own.
+func TestAStandbyOfATenantSignsAfterTheRevocationOfASharedKey(t *testing.T) {
+	w := newWorld(t)
+	for _, k := range []domain.SealedKey{
+		{Algorithm: domain.ES256, Number: 1, ID: "shared"},
+		{TenantID: "acme", Algorithm: domain.ES256, Number: 1, ID: "standby", StartsAt: domain.Never},
+	} {
+		w.signingKey(t, k)
+	}
+	w.clock.advance(24 * time.Hour)
+	must(t, w.keys.Reload(t.Context()))
+	if kid := w.signedBy(t); kid != "shared" {
+		t.Fatalf("signed by %s, want the shared key", kid)
+	}
+	_, err := w.keys.Revoke(t.Context(), byOperator, "shared", usecase.RevokeKey{})
+	must(t, err)
+	if kid := w.signedBy(t); kid != "standby" {
+		t.Errorf("signed by %s, want the tenant's standby, which verifiers know", kid)
+	}
+	var next domain.SigningKey
+	for _, k := range w.sealed(t) {
+		if k.Kind == domain.KeySigning && k.TenantID == "" && k.Published() {
+			next = k.Signing(domain.Secret{})
+		}
+	}
+	signs, ok := domain.NewSigningKeys(next).SigningAt(domain.ES256, w.clock.now())
+	if !ok || !signs.StartsAt.After(w.clock.now()) {
+		t.Errorf("a tenant without keys: got key %q, start %s, want one that signs before its start", signs.ID,
+			signs.StartsAt)
+	}
+}
+
 // Section 9, "Token keys": a new one mints from two minutes after it was made; strings of a revoked one are refused
 // from the start of its successor on, and the janitor ends their sessions.
 func TestStringsOfARevokedTokenKeyAreRefusedAndTheirSessionsEnd(t *testing.T) {

@@ -316,7 +316,6 @@ func (a *API) retireKey(c echo.Context) (admin.Key, error) {
 
 type revokedKey struct {
 	NewKey *bool `json:"newKey"`
-	Force  *bool `json:"force"`
 }
 
 func (a *API) revokeKey(c echo.Context) (admin.Key, error) {
@@ -325,7 +324,7 @@ func (a *API) revokeKey(c echo.Context) (admin.Key, error) {
 		return admin.Key{}, err
 	}
 	return a.Keys.Revoke(c.Request().Context(), by(c), web.PathParam(c, "id"),
-		usecase.RevokeKey{NewKey: is(body.NewKey), Force: is(body.Force)})
+		usecase.RevokeKey{NewKey: is(body.NewKey)})
 }
 
 type resealedData struct {
