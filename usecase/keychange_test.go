@@ -530,6 +530,44 @@ func TestTheWorkerMakesStandbysAndRetiresWhatIsDue(t *testing.T) {
 }
 
 // Processes look at the keys in turn: one has looked, and the others do not before the next pass is due.
+// The setting of the rotation applies to the standbys that there are too: one without a schedule gets one, and loses it
+// when rotation is turned off. A start of the next day stays.
+func TestAChangeOfTheRotationMovesTheStandbys(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	start := func(rotation time.Duration) time.Time {
+		t.Helper()
+		c := w.keysConfig()
+		c.Rotation = rotation
+		keys, err := usecase.OpenKeys(t.Context(), c)
+		must(t, err)
+		w.replica = w.replicaOf(keys)
+		_, err = w.rotation().Pass(t.Context())
+		must(t, err)
+		w.clock.advance(2 * usecase.KeyRotationInterval)
+		var starts []time.Time
+		for _, k := range w.sealed(t) {
+			if k.Kind == domain.KeySigning && k.TenantID == "acme" && k.StartsAt.After(w.clock.now()) {
+				starts = append(starts, k.StartsAt)
+			}
+		}
+		if len(starts) != 1 {
+			t.Fatalf("there are %d standbys, want 1", len(starts))
+		}
+		return starts[0]
+	}
+	const quarter = 90 * 24 * time.Hour
+	if at := start(0); !at.Equal(domain.Never) {
+		t.Errorf("without rotation the standby starts at %s, want never", at)
+	}
+	if at := start(quarter); !at.Before(w.clock.now().Add(quarter + 24*time.Hour)) {
+		t.Errorf("with rotation the standby starts at %s, want within the interval", at)
+	}
+	if at := start(0); !at.Equal(domain.Never) {
+		t.Errorf("after rotation was turned off the standby starts at %s, want never", at)
+	}
+}
+
 func TestOneProcessAtATimeRotatesKeys(t *testing.T) {
 	w := newWorld(t)
 	w.old(t)

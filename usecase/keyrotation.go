@@ -138,7 +138,7 @@ func (r *KeyRotation) due(page []domain.SealedKey, shared []domain.SigningKey) (
 			}
 		}
 		keys := domain.NewSigningKeys(own...)
-		is := len(keys.DueToRetire(tenantID, now, rules)) > 0
+		is := len(keys.DueToRetire(tenantID, now, rules)) > 0 || len(keys.Rescheduled(tenantID, now, rules)) > 0
 		for a, n := range started {
 			is = is || n == 0 || keys.NeedsStandby(tenantID, a, now)
 		}
@@ -149,7 +149,8 @@ func (r *KeyRotation) due(page []domain.SealedKey, shared []domain.SigningKey) (
 	return tenants
 }
 
-// visit makes the standbys of a tenant, or for an empty id of all tenants together, and retires what is due.
+// visit makes the standbys of a tenant, or for an empty id of all tenants together, gives those that there are the
+// starts that the setting of the rotation asks for, and retires what is due.
 func (r *KeyRotation) visit(ctx context.Context, tenantID string, did *KeyPass) error {
 	if tenantID != "" {
 		_, err := r.Tenants.Tenant(ctx, tenantID)
@@ -168,6 +169,23 @@ func (r *KeyRotation) visit(ctx context.Context, tenantID string, did *KeyPass) 
 		return err
 	}
 	did.Made += len(added)
+	if _, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {
+		stored, err := r.Keys.stored(ctx, tenantID)
+		if err != nil {
+			return keyStep{}, err
+		}
+		starts := make(map[string]time.Time)
+		for _, key := range stored.signing.Rescheduled(tenantID, now, r.Keys.rules()) {
+			starts[key.ID] = key.StartsAt
+		}
+		return changing(domain.KeyChanged, stored.rows, func(s *domain.SealedKey) {
+			if start, is := starts[s.ID]; is && s.Kind == domain.KeySigning {
+				s.StartsAt = start
+			}
+		}), nil
+	}); err != nil {
+		return err
+	}
 	retired, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {
 		stored, err := r.Keys.stored(ctx, tenantID)
 		if err != nil {
