@@ -82,18 +82,19 @@ const (
 	maxAccessToken         = 8 << 10
 )
 
-// Header and claims of an access token without the texts whose length varies. The numbers are the largest possible, and
-// the `kid` is longer than any that refreshd makes.
+// Header and claims of an access token without the texts whose length varies. The numbers are the largest possible.
 const (
-	accessTokenHeader = `{"alg":"EdDSA","kid":"0123456789012345678901234567890123456789","typ":"at+jwt"}`
+	accessTokenHeader = `{"alg":"EdDSA","kid":"","typ":"at+jwt"}`
+	maxKeyID          = 64
+	maxSignature      = 512 // of an RSA key of 4096 bits
 	accessTokenClaims = `{"iss":,"sub":,"aud":,"client_id":,"iat":253402300799,"exp":253402300799,` +
 		`"sid":"018f2a3b-4c5d-766e-877f-8091a2b3c4d5","tid":,"applicationId":,"rve":18446744073709551615,` +
 		`"roles":[],"scope":,,"jti":"0123456789012345678901"}`
 )
 
-// AccessTokenSize returns an upper bound of the length in bytes of an access token for t, in compact form, signed with
-// the policy's algorithm and a key that refreshd made.
-func AccessTokenSize(t RefreshToken, p Policy, issuer string) int {
+// AccessTokenSize returns an upper bound of the length in bytes of an access token for t, in compact form, whichever
+// key signs it. That may be another one than the policy wants, see [SigningKeys.SigningAt], and not be made yet.
+func AccessTokenSize(t RefreshToken, issuer string) int {
 	claims := len(accessTokenClaims) + len(t.Claims)
 	for _, s := range []string{
 		issuer, t.UserID, t.ApplicationID, t.ApplicationID, t.TenantID, t.ApplicationID, strings.Join(t.Scopes, " "),
@@ -103,12 +104,8 @@ func AccessTokenSize(t RefreshToken, p Policy, issuer string) int {
 	for _, role := range t.Roles {
 		claims += jsonSize(role) + len(",")
 	}
-	signature := 64
-	if p.Algorithm == RS256 || p.Algorithm == PS256 {
-		signature = 256
-	}
 	size := base64.RawURLEncoding.EncodedLen
-	return size(len(accessTokenHeader)) + len(".") + size(claims) + len(".") + size(signature)
+	return size(len(accessTokenHeader)+maxKeyID) + len(".") + size(claims) + len(".") + size(maxSignature)
 }
 
 // jsonSize is the length of s as a JSON string, as encoding/json writes it.
@@ -127,7 +124,7 @@ func CheckAccessTokenSize(t RefreshToken, p Policy, issuer string) error {
 	if p.UsesCookies() {
 		limit, carrier = maxAccessTokenInCookie, "a cookie"
 	}
-	size := AccessTokenSize(t, p, issuer)
+	size := AccessTokenSize(t, issuer)
 	if size < limit {
 		return nil
 	}

@@ -291,6 +291,7 @@ func (k SealedKey) changedFields(other SealedKey) map[string]any {
 	}
 	for name, at := range map[string][2]time.Time{
 		"knownInstant": {k.KnownAt, other.KnownAt}, "startsInstant": {k.StartsAt, other.StartsAt},
+		"unusedInstant":  {k.UnusedAt, other.UnusedAt},
 		"retiredInstant": {k.RetiredAt, other.RetiredAt}, "revokedInstant": {k.RevokedAt, other.RevokedAt},
 	} {
 		switch {

@@ -37,6 +37,9 @@ type SealedKey struct {
 	CreatedAt time.Time
 	KnownAt   time.Time // since when verifiers have known an imported key; zero for CreatedAt
 	StartsAt  time.Time // when its use begins; zero for always, [Never] for a standby without a schedule
+	// UnusedAt is, of a token key, when it was known that the current token string of no active refresh token is of it;
+	// zero until then.
+	UnusedAt  time.Time
 	RetiredAt time.Time // when its use ended as planned; zero if it is not retired
 	RevokedAt time.Time // when it was ended in an emergency; zero if it is not revoked
 	Sealed    string    // nonce and ciphertext
@@ -93,7 +96,10 @@ func (k SealedKey) Signing(private Secret) SigningKey {
 
 // Token returns the token key that k seals.
 func (k SealedKey) Token(key Secret) TokenKey {
-	return TokenKey{Number: k.Number, StartsAt: k.StartsAt, RetiredAt: k.RetiredAt, RevokedAt: k.RevokedAt, Key: key}
+	return TokenKey{
+		Number: k.Number, StartsAt: k.StartsAt, UnusedAt: k.UnusedAt, RetiredAt: k.RetiredAt, RevokedAt: k.RevokedAt,
+		Key: key,
+	}
 }
 
 // context is the additional data that binds a ciphertext to its row: moved to another row, it does not open. Each field

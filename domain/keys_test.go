@@ -62,8 +62,8 @@ func TestASealedKeyIsBoundToItsName(t *testing.T) {
 	sealed, _ := m.Seal(sealedName, domain.NewSecret(confidential), strings.NewReader(nonce))
 	bound := map[string]bool{
 		"Kind": true, "TenantID": true, "Algorithm": true, "Number": true, "ID": true,
-		"Name": false, "CreatedAt": false, "KnownAt": false, "StartsAt": false, "RetiredAt": false, "RevokedAt": false,
-		"SealedBy": false, "Revision": false,
+		"Name": false, "CreatedAt": false, "KnownAt": false, "StartsAt": false, "UnusedAt": false, "RetiredAt": false,
+		"RevokedAt": false, "SealedBy": false, "Revision": false,
 	}
 	for field := range reflect.TypeFor[domain.SealedKey]().Fields() {
 		if field.Name == "Sealed" {

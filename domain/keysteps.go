@@ -186,7 +186,8 @@ func (ks SigningKeys) CheckRetire(k SigningKey, now, unused time.Time, r KeyRule
 	from := ks.RetirableFrom(k, now, unused, r)
 	if !from.Before(Never) {
 		return &UnsafeStep{Step: step,
-			Why: "it signs, or may sign again, because no newer key of its algorithm has started: rotate first"}
+			Why: "it signs, or may sign again, because no newer key of its algorithm has started: rotate first; or force " +
+				"it if for " + (MaxAccessTokenTTL + r.CacheAge).String() + " no policy has named " + string(k.Algorithm)}
 	}
 	if now.Before(from) {
 		return &UnsafeStep{Step: step, Until: from,
@@ -240,6 +241,33 @@ func (ks SigningKeys) ScheduledStart(tenantID string, a Algorithm, now time.Time
 		}
 	}
 	return start
+}
+
+// Rescheduled returns the standbys of the tenant itself, or the shared ones if the id is empty, with the starts that the
+// setting of the rotation gives them: a schedule if they have none, and none if rotation is off. A start that is less
+// than a day away stays: an operator may have chosen it.
+func (ks SigningKeys) Rescheduled(tenantID string, now time.Time, r KeyRules) (moved []SigningKey) {
+	for _, a := range Algorithms {
+		signs, ok := ks.SigningAt(a, now)
+		if !ok || signs.Algorithm != a || signs.TenantID != tenantID {
+			continue
+		}
+		for _, k := range slices.Backward(ks.byAlgorithm[a]) {
+			if k.ID == signs.ID || k.TenantID != tenantID || k.started(now) {
+				continue
+			}
+			switch scheduled := k.StartsAt.Before(Never); {
+			case !scheduled && r.Rotation > 0:
+				k.StartsAt = ks.ScheduledStart(tenantID, a, now, r)
+				moved = append(moved, k)
+			case scheduled && r.Rotation <= 0 && k.StartsAt.After(now.Add(scheduledLead)):
+				k.StartsAt = Never
+				moved = append(moved, k)
+			}
+			break // of several, the first to start is the one that rotation takes
+		}
+	}
+	return moved
 }
 
 // EffectiveAlgorithm returns the algorithm that signs now what a policy wants signed with that one. If they differ,

@@ -30,10 +30,12 @@ type PrivateKey struct {
 	Algorithm Algorithm
 }
 
-// IsKeyID reports whether id has the form of a signing key's `kid`: 1 to 255 printable ASCII characters. The store need
-// not be asked for any other.
+// IsKeyID reports whether id has the form of a signing key's `kid`: 1 to 64 printable ASCII characters that JSON does
+// not escape. It is in the header of each access token, and its length counts in [AccessTokenSize]. The store need not
+// be asked for any other.
 func IsKeyID(id string) bool {
-	return id != "" && len(id) <= 255 && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
+	return id != "" && len(id) <= maxKeyID &&
+		!strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"\<>&`, r) })
 }
 
 // Published reports whether key sets contain the key: it is neither retired nor revoked.

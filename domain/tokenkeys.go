@@ -79,18 +79,15 @@ func (ks TokenKeys) Ended() (ended []RotationRange) {
 	return ended
 }
 
-// CheckRetire checks that the key of that number may be retired: that no active refresh token needs it. began is when
-// the last complete pass of the janitor began, and oldest the smallest rotation instant of the refresh tokens that it
-// saw active; zero if there was no pass, or if it saw none. Its error is an *UnsafeStep.
+// checkUnused checks that the current token string of no active refresh token is of k. began is when the last complete
+// pass of the janitor began, and oldest the smallest rotation instant of the refresh tokens that it saw active; zero if
+// there was no pass, or if it saw none. Its error is an *UnsafeStep.
 //
 // A process whose clock is behind may still rotate with an instant before the start of the successor, so the pass must
 // have begun later by more than clocks differ.
-func (ks TokenKeys) CheckRetire(number uint32, began, oldest time.Time) error {
-	k, _ := ks.ByNumber(number)
-	unsafe := &UnsafeStep{Step: fmt.Sprintf("retire key token-%d", number)}
+func (ks TokenKeys) checkUnused(k TokenKey, began, oldest time.Time) error {
+	unsafe := unsafeRetirement(k)
 	switch next := ks.successor(k); {
-	case !k.mints():
-		return nil
 	case !next.Before(Never):
 		unsafe.Why = "it mints token strings, or will: rotate first"
 	case !next.Add(MaxClockSkew).Before(began):
@@ -100,6 +97,47 @@ func (ks TokenKeys) CheckRetire(number uint32, began, oldest time.Time) error {
 	default:
 		return nil
 	}
+	return unsafe
+}
+
+func unsafeRetirement(k TokenKey) *UnsafeStep {
+	return &UnsafeStep{Step: fmt.Sprintf("retire key token-%d", k.Number)}
+}
+
+// FoundUnused returns the keys of which UnusedAt can be set to the present instant, because of what the pass saw. began
+// and oldest are as in CheckRetire, and were read before.
+func (ks TokenKeys) FoundUnused(began, oldest time.Time) (unused TokenKeys) {
+	for _, k := range ks {
+		if k.UnusedAt.IsZero() && k.RetiredAt.IsZero() && k.RevokedAt.IsZero() && ks.checkUnused(k, began, oldest) == nil {
+			unused = append(unused, k)
+		}
+	}
+	return unused
+}
+
+// CheckRetire checks that the key of that number may be retired: that no active refresh token needs it. began is when
+// the last complete pass of the janitor began, and oldest the smallest rotation instant of the refresh tokens that it
+// saw active; zero if there was no pass, or if it saw none. Its error is an *UnsafeStep.
+//
+// It takes two passes. After the first one each current token string is of a later key, and the key has its UnusedAt.
+// But the previous one may still be of this key, and it is presented by a retry, or by a recovery days later. A refresh
+// token that was rotated after UnusedAt has a previous one that was current then. The instant at which the first pass
+// began would not do: a pass reads a refresh token that was rotated since, and does not see from which key.
+func (ks TokenKeys) CheckRetire(number uint32, began, oldest time.Time) error {
+	k, _ := ks.ByNumber(number)
+	switch unused := k.UnusedAt.Add(MaxClockSkew); {
+	case !k.mints():
+		return nil
+	case k.UnusedAt.IsZero():
+		if err := ks.checkUnused(k, began, oldest); err != nil {
+			return err
+		}
+	case unused.Before(began) && (oldest.IsZero() || unused.Before(oldest)):
+		return nil
+	}
+	unsafe := unsafeRetirement(k)
+	unsafe.Why = "it may have minted the previous token string of active refresh tokens, which a retry or a recovery " +
+		"presents: wait until each was rotated once more; the key is then retired by itself"
 	return unsafe
 }
 

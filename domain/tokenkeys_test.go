@@ -11,25 +11,36 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A token key may be retired once no active refresh token has a token string that it minted, and none can get one.
+// A token key may be retired once no active refresh token has a token string that it minted, current or previous, and
+// none can get one. The first pass finds that no current one is of it, and a later one that no previous one is.
 func TestATokenKeyIsRetiredWhenNothingNeedsIt(t *testing.T) {
 	start := issued.Add(2 * time.Minute)
-	keys := domain.TokenKeys{{Number: 1}, {Number: 2, StartsAt: start}}
 	late := start.Add(domain.MaxClockSkew + µs)
+	noted := start.Add(24 * time.Hour)
+	twice := noted.Add(domain.MaxClockSkew + µs)
 	for name, c := range map[string]struct {
-		number        uint32
-		began, oldest time.Time
-		safe          bool
+		number                uint32
+		unused, began, oldest time.Time
+		found, safe           bool
 	}{
-		"all were rotated since":              {1, late, start.Add(µs), true},
-		"nothing is active":                   {1, late, time.Time{}, true},
-		"one was rotated at the start":        {1, late, start, false},
-		"one was rotated before":              {1, late, issued, false},
-		"clocks may differ":                   {1, late.Add(-µs), start.Add(µs), false},
-		"no pass":                             {1, time.Time{}, time.Time{}, false},
-		"the key mints":                       {2, late, start.Add(µs), false},
-		"the key mints, and nothing is there": {2, late, time.Time{}, false},
+		"all were rotated since":              {1, time.Time{}, late, start.Add(µs), true, false},
+		"nothing is active":                   {1, time.Time{}, late, time.Time{}, true, false},
+		"one was rotated at the start":        {1, time.Time{}, late, start, false, false},
+		"one was rotated before":              {1, time.Time{}, late, issued, false, false},
+		"clocks may differ":                   {1, time.Time{}, late.Add(-µs), start.Add(µs), false, false},
+		"no pass":                             {1, time.Time{}, time.Time{}, time.Time{}, false, false},
+		"the key mints":                       {2, time.Time{}, late, start.Add(µs), false, false},
+		"the key mints, and nothing is there": {2, time.Time{}, late, time.Time{}, false, false},
+
+		"all were rotated twice":                     {1, noted, twice, twice, false, true},
+		"nothing is active any more":                 {1, noted, twice, time.Time{}, false, true},
+		"one was rotated once, before the note":      {1, noted, twice, noted.Add(-µs), false, false},
+		"one was rotated when clocks may differ":     {1, noted, twice, twice.Add(-µs), false, false},
+		"the pass that was noted":                    {1, noted, late, time.Time{}, false, false},
+		"a pass that began when clocks may differ":   {1, noted, twice.Add(-µs), time.Time{}, false, false},
+		"the last pass was made by an older program": {1, noted, time.Time{}, time.Time{}, false, false},
 	} {
+		keys := domain.TokenKeys{{Number: 1, UnusedAt: c.unused}, {Number: 2, StartsAt: start}}
 		err := keys.CheckRetire(c.number, c.began, c.oldest)
 		if (err == nil) != c.safe || err != nil && !errors.Is(err, domain.ErrUnsafe) {
 			t.Errorf("%s: got %v, want safe %t", name, err, c.safe)
@@ -37,6 +48,10 @@ func TestATokenKeyIsRetiredWhenNothingNeedsIt(t *testing.T) {
 		due := keys.DueToRetire(c.began, c.oldest)
 		if _, isDue := due.ByNumber(c.number); isDue != c.safe {
 			t.Errorf("%s: due are %d, want safe %t", name, len(due), c.safe)
+		}
+		found := keys.FoundUnused(c.began, c.oldest)
+		if _, is := found.ByNumber(c.number); is != c.found {
+			t.Errorf("%s: found unused are %d, want %t", name, len(found), c.found)
 		}
 	}
 }

@@ -40,6 +40,7 @@ const (
 type TokenKey struct {
 	Number   uint32    // 1 to MaxTokenKeyNumber; part of every token string that the key mints
 	StartsAt time.Time // the key mints generations rotated at or after it; zero for the first key
+	UnusedAt time.Time // see [SealedKey]
 	// From RetiredAt or RevokedAt on, unless they are zero, token strings of the key are refused. A key is retired when
 	// no active refresh token needs it, and revoked in an emergency.
 	RetiredAt, RevokedAt time.Time

@@ -10,7 +10,8 @@ import (
 // KeyChanges changes stored keys. Its writes number keys and become visible as those of [Keys] do.
 type KeyChanges interface {
 	// ChangeKeys adds and replaces keys in one step, all or none, each with the next revision, together with the event.
-	// Of a replaced key it stores Name, KnownAt, StartsAt, RetiredAt and RevokedAt; the others name the key, or stay.
+	// Of a replaced key it stores Name, KnownAt, StartsAt, UnusedAt, RetiredAt and RevokedAt; the others name the key, or
+	// stay.
 	// The Revision of an added key is ignored.
 	//
 	// It returns ErrStale if the stored revision of a replaced key is not its Revision; ErrDuplicate if an added key has

@@ -57,7 +57,6 @@ type RevokeKey struct {
 	// NewKey makes a new signing key that signs immediately, because the standby cannot be trusted either. Verifiers
 	// that do not read key sets again on an unknown `kid` refuse what it signs for their cache age.
 	NewKey bool
-	Force  bool
 }
 
 // rules are the settings that the times of signing keys depend on.
@@ -288,7 +287,8 @@ func (n NewKey) validate() error {
 		}
 	case domain.KeySigning:
 		if n.ID != "" && (!domain.IsKeyID(n.ID) || domain.IsReservedKeyName(n.ID)) {
-			p.Add("id", domain.Malformed, "use 1 to 255 printable ASCII characters, not of the form check-1, token-1 or api-1")
+			p.Add("id", domain.Malformed, "use 1 to 64 printable ASCII characters that JSON does not escape, "+
+				"not of the form check-1, token-1 or api-1")
 		}
 		if !slices.Contains(domain.Algorithms, n.Algorithm) {
 			p.Add("algorithm", domain.Malformed, "use one of EdDSA, ES256, RS256, PS256")

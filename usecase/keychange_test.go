@@ -260,6 +260,39 @@ func TestTheStandbySignsAfterARevocation(t *testing.T) {
 	}
 }
 
+// Section 9: a shared key that has no standby is revoked. Each tenant is signed for by a key that its verifiers know, if
+// there is one: the new shared key, which they do not know, signs only for tenants without keys of their own.
+func TestAStandbyOfATenantSignsAfterTheRevocationOfASharedKey(t *testing.T) {
+	w := newWorld(t)
+	for _, k := range []domain.SealedKey{
+		{Algorithm: domain.ES256, Number: 1, ID: "shared"},
+		{TenantID: "acme", Algorithm: domain.ES256, Number: 1, ID: "standby", StartsAt: domain.Never},
+	} {
+		w.signingKey(t, k)
+	}
+	w.clock.advance(24 * time.Hour)
+	must(t, w.keys.Reload(t.Context()))
+	if kid := w.signedBy(t); kid != "shared" {
+		t.Fatalf("signed by %s, want the shared key", kid)
+	}
+	_, err := w.keys.Revoke(t.Context(), byOperator, "shared", usecase.RevokeKey{})
+	must(t, err)
+	if kid := w.signedBy(t); kid != "standby" {
+		t.Errorf("signed by %s, want the tenant's standby, which verifiers know", kid)
+	}
+	var next domain.SigningKey
+	for _, k := range w.sealed(t) {
+		if k.Kind == domain.KeySigning && k.TenantID == "" && k.Published() {
+			next = k.Signing(domain.Secret{})
+		}
+	}
+	signs, ok := domain.NewSigningKeys(next).SigningAt(domain.ES256, w.clock.now())
+	if !ok || !signs.StartsAt.After(w.clock.now()) {
+		t.Errorf("a tenant without keys: got key %q, start %s, want one that signs before its start", signs.ID,
+			signs.StartsAt)
+	}
+}
+
 // Section 9, "Token keys": a new one mints from two minutes after it was made; strings of a revoked one are refused
 // from the start of its successor on, and the janitor ends their sessions.
 func TestStringsOfARevokedTokenKeyAreRefusedAndTheirSessionsEnd(t *testing.T) {
@@ -364,7 +397,8 @@ func TestATokenKeyThatIsRevokedBeforeItsStartNeverMints(t *testing.T) {
 	w.rotated(t, second.TokenString)
 }
 
-// Section 9: a token key whose successor started before the oldest rotation that the janitor's pass saw may be retired.
+// Section 9: a token key is retired when neither the current nor the previous token string of an active refresh token is
+// of it: a retry or a recovery presents the previous one, however late.
 func TestATokenKeyIsRetiredWhenNoSessionNeedsIt(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")
@@ -387,10 +421,25 @@ func TestATokenKeyIsRetiredWhenNoSessionNeedsIt(t *testing.T) {
 	pass()
 	_, err = w.keys.Retire(t.Context(), byOperator, "token-1", false)
 	wantErr(t, err, domain.ErrUnsafe) // a session's string is of that key
-	w.rotated(t, first.TokenString)
+	second := w.rotated(t, first.TokenString)
+	for range 3 {
+		pass()
+		if k := w.key(t, "token-1"); !k.RetiredAt.IsZero() || k.UnusedAt.IsZero() {
+			t.Fatalf("unused since %s, retired at %s, want only the former: the previous token string is of the key",
+				k.UnusedAt, k.RetiredAt)
+		}
+	}
+	_, err = w.keys.Retire(t.Context(), byOperator, "token-1", false)
+	wantErr(t, err, domain.ErrUnsafe)
+	recovered := w.exchanged(t, first.TokenString) // the response with the second string was lost
+	if !recovered.TokenString.Equal(second.TokenString) {
+		t.Error("the recovery gave another token string than the rotation")
+	}
+	w.clock.advance(time.Hour)
+	w.rotated(t, second.TokenString)
 	pass()
 	if k := w.key(t, "token-1"); k.RetiredAt.IsZero() {
-		t.Error("the worker did not retire the token key after its last session was rotated")
+		t.Error("the worker did not retire the token key after its last session was rotated twice")
 	}
 	wantOutcome(t, w.exchanged(t, first.TokenString), domain.RefusedInvalid, nil)
 }
@@ -477,6 +526,44 @@ func TestTheWorkerMakesStandbysAndRetiresWhatIsDue(t *testing.T) {
 	}
 	if k := w.key(t, first); k.RetiredAt.IsZero() {
 		t.Error("the first key is not retired")
+	}
+}
+
+// The setting of the rotation applies to the standbys that there are too: one without a schedule gets one, and loses it
+// when rotation is turned off. A start of the next day stays.
+func TestAChangeOfTheRotationMovesTheStandbys(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	start := func(rotation time.Duration) time.Time {
+		t.Helper()
+		c := w.keysConfig()
+		c.Rotation = rotation
+		keys, err := usecase.OpenKeys(t.Context(), c)
+		must(t, err)
+		w.replica = w.replicaOf(keys)
+		_, err = w.rotation().Pass(t.Context())
+		must(t, err)
+		w.clock.advance(2 * usecase.KeyRotationInterval)
+		var starts []time.Time
+		for _, k := range w.sealed(t) {
+			if k.Kind == domain.KeySigning && k.TenantID == "acme" && k.StartsAt.After(w.clock.now()) {
+				starts = append(starts, k.StartsAt)
+			}
+		}
+		if len(starts) != 1 {
+			t.Fatalf("there are %d standbys, want 1", len(starts))
+		}
+		return starts[0]
+	}
+	const quarter = 90 * 24 * time.Hour
+	if at := start(0); !at.Equal(domain.Never) {
+		t.Errorf("without rotation the standby starts at %s, want never", at)
+	}
+	if at := start(quarter); !at.Before(w.clock.now().Add(quarter + 24*time.Hour)) {
+		t.Errorf("with rotation the standby starts at %s, want within the interval", at)
+	}
+	if at := start(0); !at.Equal(domain.Never) {
+		t.Errorf("after rotation was turned off the standby starts at %s, want never", at)
 	}
 }
 

@@ -124,7 +124,8 @@ func (k *Keys) Revoke(ctx context.Context, by domain.Origin, name string, r Revo
 }
 
 // revokeSigning plans the rest of the revocation of a signing key: a new key, if it is asked for, or if no other would
-// be left to sign for the tenant.
+// be left to sign for the tenant. One that was not asked for starts when verifiers know it: it signs before only where
+// there is no other key. A shared one that started now would precede the standbys of tenants.
 func (k *Keys) revokeSigning(
 	ctx context.Context, step *keyStep, stored storedKeys, s domain.SealedKey, now time.Time, r RevokeKey,
 ) error {
@@ -133,10 +134,14 @@ func (k *Keys) revokeSigning(
 	if !r.NewKey && len(others) > 0 {
 		return nil
 	}
-	next, err := k.newSigningKey(ctx, domain.SealedKey{
+	fresh := domain.SealedKey{
 		Kind: domain.KeySigning, TenantID: s.TenantID, Algorithm: s.Algorithm,
 		Number: stored.next(domain.KeySigning, s.Algorithm), CreatedAt: now, StartsAt: now,
-	}, 0)
+	}
+	if !r.NewKey {
+		fresh.StartsAt = stored.signing.SafeStart(fresh.Signing(domain.Secret{}), now, k.rules())
+	}
+	next, err := k.newSigningKey(ctx, fresh, 0)
 	step.add = append(step.add, next)
 	return err
 }

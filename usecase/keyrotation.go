@@ -138,7 +138,7 @@ func (r *KeyRotation) due(page []domain.SealedKey, shared []domain.SigningKey) (
 			}
 		}
 		keys := domain.NewSigningKeys(own...)
-		is := len(keys.DueToRetire(tenantID, now, rules)) > 0
+		is := len(keys.DueToRetire(tenantID, now, rules)) > 0 || len(keys.Rescheduled(tenantID, now, rules)) > 0
 		for a, n := range started {
 			is = is || n == 0 || keys.NeedsStandby(tenantID, a, now)
 		}
@@ -149,7 +149,8 @@ func (r *KeyRotation) due(page []domain.SealedKey, shared []domain.SigningKey) (
 	return tenants
 }
 
-// visit makes the standbys of a tenant, or for an empty id of all tenants together, and retires what is due.
+// visit makes the standbys of a tenant, or for an empty id of all tenants together, gives those that there are the
+// starts that the setting of the rotation asks for, and retires what is due.
 func (r *KeyRotation) visit(ctx context.Context, tenantID string, did *KeyPass) error {
 	if tenantID != "" {
 		_, err := r.Tenants.Tenant(ctx, tenantID)
@@ -168,6 +169,23 @@ func (r *KeyRotation) visit(ctx context.Context, tenantID string, did *KeyPass) 
 		return err
 	}
 	did.Made += len(added)
+	if _, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {
+		stored, err := r.Keys.stored(ctx, tenantID)
+		if err != nil {
+			return keyStep{}, err
+		}
+		starts := make(map[string]time.Time)
+		for _, key := range stored.signing.Rescheduled(tenantID, now, r.Keys.rules()) {
+			starts[key.ID] = key.StartsAt
+		}
+		return changing(domain.KeyChanged, stored.rows, func(s *domain.SealedKey) {
+			if start, is := starts[s.ID]; is && s.Kind == domain.KeySigning {
+				s.StartsAt = start
+			}
+		}), nil
+	}); err != nil {
+		return err
+	}
 	retired, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {
 		stored, err := r.Keys.stored(ctx, tenantID)
 		if err != nil {
@@ -184,17 +202,25 @@ func (r *KeyRotation) visit(ctx context.Context, tenantID string, did *KeyPass) 
 	return err
 }
 
-// retiring plans to retire those of rows that are due.
-func retiring(rows []domain.SealedKey, now time.Time, due func(domain.SealedKey) bool) keyStep {
-	step := keyStep{kind: domain.KeyRetired}
+// changing plans to replace those of rows that change changes.
+func changing(kind domain.EventKind, rows []domain.SealedKey, change func(*domain.SealedKey)) keyStep {
+	step := keyStep{kind: kind}
 	for _, before := range rows {
-		if due(before) {
-			after := before
-			after.RetiredAt = now
+		after := before
+		if change(&after); after != before {
 			step.before, step.after = append(step.before, before), append(step.after, after)
 		}
 	}
 	return step
+}
+
+// retiring plans to retire those of rows that are due.
+func retiring(rows []domain.SealedKey, now time.Time, due func(domain.SealedKey) bool) keyStep {
+	return changing(domain.KeyRetired, rows, func(s *domain.SealedKey) {
+		if due(*s) {
+			s.RetiredAt = now
+		}
+	})
 }
 
 // standbys plans the standbys that a tenant lacks. made holds those of earlier attempts.
@@ -227,10 +253,25 @@ func (k *Keys) standbys(
 	return step, nil
 }
 
-// retireOthers retires the token keys and the keys that hash API keys which nothing needs any more.
+// retireOthers retires the token keys and the keys that hash API keys which nothing needs any more, and notes of token
+// keys since when no current token string is of them.
 func (r *KeyRotation) retireOthers(ctx context.Context, did *KeyPass) error {
 	began, oldest, err := r.Keys.Store.OldestRotation(ctx)
 	if err != nil {
+		return err
+	}
+	if _, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {
+		stored, err := r.Keys.stored(ctx, "")
+		if err != nil {
+			return keyStep{}, err
+		}
+		unused := stored.tokens().FoundUnused(began, oldest)
+		return changing(domain.KeyChanged, stored.rows, func(s *domain.SealedKey) {
+			if _, is := unused.ByNumber(s.Number); is && s.Kind == domain.KeyToken {
+				s.UnusedAt = now
+			}
+		}), nil
+	}); err != nil {
 		return err
 	}
 	retired, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {

@@ -27,8 +27,6 @@ type KeyStore interface {
 	port.Keys
 	port.KeyChanges
 	HasData(ctx context.Context) (bool, error)
-	OldestRotation(ctx context.Context) (began, oldest time.Time, err error)
-	LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error)
 	APIKeysHashedWith(ctx context.Context, number uint32, limit int) (some []domain.APIKey, total int, err error)
 }
 

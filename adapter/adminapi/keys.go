@@ -30,6 +30,7 @@ type keyData struct {
 	InsertInstant  int64        `json:"insertInstant"`
 	KnownInstant   int64        `json:"knownInstant,omitempty"`
 	StartsInstant  int64        `json:"startsInstant,omitempty"`
+	UnusedInstant  int64        `json:"unusedInstant,omitempty"`
 	RetiredInstant int64        `json:"retiredInstant,omitempty"`
 	RevokedInstant int64        `json:"revokedInstant,omitempty"`
 	SealedBy       string       `json:"sealedBy,omitempty"`
@@ -46,8 +47,8 @@ func newKeyData(k admin.Key) keyData {
 		ID: k.KeyName(), Kind: string(k.Kind), TenantID: k.TenantID, Algorithm: string(k.Algorithm), Number: k.Number,
 		Name: k.Name, State: string(k.State), SealedBy: k.SealedBy,
 		InsertInstant: k.CreatedAt.UnixMilli(), KnownInstant: milliseconds(k.KnownAt),
-		StartsInstant: milliseconds(k.StartsAt), RetiredInstant: milliseconds(k.RetiredAt),
-		RevokedInstant: milliseconds(k.RevokedAt), Timeline: make([]momentData, 0, len(k.Timeline)),
+		StartsInstant: milliseconds(k.StartsAt), UnusedInstant: milliseconds(k.UnusedAt),
+		RetiredInstant: milliseconds(k.RetiredAt), RevokedInstant: milliseconds(k.RevokedAt), Timeline: make([]momentData, 0, len(k.Timeline)),
 	}
 	for _, m := range k.Timeline {
 		data.Timeline = append(data.Timeline, momentData{milliseconds(m.At), string(m.What)})
@@ -316,7 +317,6 @@ func (a *API) retireKey(c echo.Context) (admin.Key, error) {
 
 type revokedKey struct {
 	NewKey *bool `json:"newKey"`
-	Force  *bool `json:"force"`
 }
 
 func (a *API) revokeKey(c echo.Context) (admin.Key, error) {
@@ -325,7 +325,7 @@ func (a *API) revokeKey(c echo.Context) (admin.Key, error) {
 		return admin.Key{}, err
 	}
 	return a.Keys.Revoke(c.Request().Context(), by(c), web.PathParam(c, "id"),
-		usecase.RevokeKey{NewKey: is(body.NewKey), Force: is(body.Force)})
+		usecase.RevokeKey{NewKey: is(body.NewKey)})
 }
 
 type resealedData struct {

@@ -169,7 +169,7 @@ func TestAKeyForOneTenantManagesItsSigningKeysOnly(t *testing.T) {
 			s.do(t, "GET", "/key/"+id, "", o...).want(t, 404)
 			s.do(t, "PATCH", "/key/"+id, `{"name":"x"}`, o...).want(t, 404)
 			s.do(t, "POST", "/key/retire/"+id, `{"force":true}`, o...).want(t, 404)
-			s.do(t, "POST", "/key/revoke/"+id, `{"force":true}`, o...).want(t, 404)
+			s.do(t, "POST", "/key/revoke/"+id, `{}`, o...).want(t, 404)
 		}
 		for _, path := range []string{"/key/generate", "/key/generate/x", "/key/rotate"} {
 			s.do(t, "POST", path, `{"kind":"token"}`, o...).want(t, 400, "[forbidden]kind")

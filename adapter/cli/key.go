@@ -378,7 +378,6 @@ given. With --dry-run it shows the key, and from when on it may be retired.`,
 
 func (l *line) keyRevoke(r *resource) *cobra.Command {
 	var (
-		flags   keyFlags
 		confirm confirmation
 		newKey  bool
 		dry     bool
@@ -400,7 +399,6 @@ needed. It ends when every process of the service knows of it, after some second
 	c.Flags().BoolVar(&newKey, "new-key", false, "a new key takes its place, not the standby")
 	c.Flags().BoolVar(&dry, "dry-run", false, "show the key, and revoke none")
 	confirm.add(c)
-	flags.addForce(c)
 	output.add(c)
 	return l.administers(c, func(ctx context.Context, s *session, args []string) error {
 		var checks []func(*session) error
@@ -433,7 +431,7 @@ needed. It ends when every process of the service knows of it, after some second
 		if err := confirm.ask(ctx, s, id, effect); err != nil {
 			return err
 		}
-		body := flags.body(s)
+		body := map[string]any{}
 		if newKey {
 			body["newKey"] = true
 		}

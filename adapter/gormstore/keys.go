@@ -18,8 +18,8 @@ const (
 	sealedBy = `CASE WHEN sealed_revision = revision THEN sealed_by ELSE '' END`
 
 	selectKeys = `
-SELECT kind, tenant_id, algorithm, number, id, name, created_at, known_at, starts_at, retired_at, revoked_at, sealed,
-  ` + sealedBy + `, revision
+SELECT kind, tenant_id, algorithm, number, id, name, created_at, known_at, starts_at, unused_at, retired_at, revoked_at,
+  sealed, ` + sealedBy + `, revision
 FROM keys`
 	keysSince    = selectKeys + ` WHERE revision > $1 ORDER BY revision LIMIT $2`
 	keysOfTenant = selectKeys + ` WHERE tenant_id = $1`
@@ -31,14 +31,14 @@ FROM keys`
 	nextKeyRevisions = `UPDATE key_ring SET revision = revision + $1 WHERE one = 1 RETURNING revision`
 
 	addKey = `
-INSERT INTO keys (kind, tenant_id, algorithm, number, id, name, created_at, known_at, starts_at, retired_at, revoked_at,
-  sealed, sealed_by, sealed_revision, revision)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)`
+INSERT INTO keys (kind, tenant_id, algorithm, number, id, name, created_at, known_at, starts_at, unused_at, retired_at,
+  revoked_at, sealed, sealed_by, sealed_revision, revision)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)`
 
 	replaceKey = `
-UPDATE keys SET name = $1, known_at = $2, starts_at = $3, retired_at = $4, revoked_at = $5,
-  sealed_by = ` + sealedBy + `, sealed_revision = $6, revision = $6
-WHERE kind = $7 AND tenant_id = $8 AND algorithm = $9 AND number = $10 AND id = $11 AND revision = $12`
+UPDATE keys SET name = $1, known_at = $2, starts_at = $3, unused_at = $4, retired_at = $5, revoked_at = $6,
+  sealed_by = ` + sealedBy + `, sealed_revision = $7, revision = $7
+WHERE kind = $8 AND tenant_id = $9 AND algorithm = $10 AND number = $11 AND id = $12 AND revision = $13`
 
 	reseal = `
 UPDATE keys SET sealed = $1, sealed_by = $2, sealed_revision = $3, revision = $3
@@ -108,18 +108,18 @@ func (s *Store) sealedKeys(
 		keys = nil
 		return queryRows(db.Raw(query, args...), func(rows *sql.Rows) error {
 			var (
-				k                                            domain.SealedKey
-				number, revision                             int64
-				createdAt, knownAt, starts, retired, revoked int64
-				sealed                                       []byte
+				k                                                    domain.SealedKey
+				number, revision                                     int64
+				createdAt, knownAt, starts, unused, retired, revoked int64
+				sealed                                               []byte
 			)
 			if err := rows.Scan(&k.Kind, &k.TenantID, &k.Algorithm, &number, &k.ID, &k.Name, &createdAt, &knownAt,
-				&starts, &retired, &revoked, &sealed, &k.SealedBy, &revision); err != nil {
+				&starts, &unused, &retired, &revoked, &sealed, &k.SealedBy, &revision); err != nil {
 				return err
 			}
 			k.Number, k.Sealed, k.Revision = uint32(number), string(sealed), uint64(revision)
 			k.CreatedAt, k.KnownAt, k.StartsAt = instant(createdAt), instant(knownAt), instant(starts)
-			k.RetiredAt, k.RevokedAt = instant(retired), instant(revoked)
+			k.UnusedAt, k.RetiredAt, k.RevokedAt = instant(unused), instant(retired), instant(revoked)
 			keys = append(keys, k)
 			return nil
 		})
@@ -153,7 +153,7 @@ func (s *Store) ChangeKeys(ctx context.Context, e domain.Event, c port.KeyChange
 			}
 			for _, k := range c.Replace {
 				if err := wrote(tx.Exec(replaceKey, append([]any{k.Name, micros(k.KnownAt), micros(k.StartsAt),
-					micros(k.RetiredAt), micros(k.RevokedAt), revision}, append(keyName(k), int64(k.Revision))...)...),
+					micros(k.UnusedAt), micros(k.RetiredAt), micros(k.RevokedAt), revision}, append(keyName(k), int64(k.Revision))...)...),
 					domain.ErrStale); err != nil {
 					return err
 				}
@@ -161,8 +161,8 @@ func (s *Store) ChangeKeys(ctx context.Context, e domain.Event, c port.KeyChange
 			}
 			for _, k := range c.Add {
 				if err := tx.Exec(addKey, append(keyName(k), k.Name, micros(k.CreatedAt), micros(k.KnownAt),
-					micros(k.StartsAt), micros(k.RetiredAt), micros(k.RevokedAt), []byte(k.Sealed), k.SealedBy,
-					revision)...).Error; err != nil {
+					micros(k.StartsAt), micros(k.UnusedAt), micros(k.RetiredAt), micros(k.RevokedAt), []byte(k.Sealed),
+					k.SealedBy, revision)...).Error; err != nil {
 					return err
 				}
 				revision++

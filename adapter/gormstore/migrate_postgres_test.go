@@ -16,8 +16,8 @@ import (
 // withoutKeyChanges undoes the seventh migration.
 var withoutKeyChanges = []string{
 	`ALTER TABLE jobs DROP COLUMN began_at, DROP COLUMN oldest_rotation`, `DROP INDEX keys_revoked`,
-	`ALTER TABLE keys DROP COLUMN name, DROP COLUMN known_at, DROP COLUMN revoked_at, DROP COLUMN revoked_position,
-		DROP COLUMN sealed_by, DROP COLUMN sealed_revision`,
+	`ALTER TABLE keys DROP COLUMN name, DROP COLUMN known_at, DROP COLUMN unused_at, DROP COLUMN revoked_at,
+		DROP COLUMN revoked_position, DROP COLUMN sealed_by, DROP COLUMN sealed_revision`,
 	`ALTER TABLE api_keys DROP COLUMN hash_key, DROP COLUMN previous_hash_key`,
 	`DELETE FROM goose_db_version WHERE version_id = 7`,
 }

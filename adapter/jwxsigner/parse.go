@@ -195,7 +195,8 @@ func parseJWK(text []byte) (domain.PrivateKey, error) {
 	case j.Operations != nil && !slices.Contains(j.Operations, "sign"):
 		return badKey("is a JWK whose key_ops do not contain sign: give a key that is meant to sign")
 	case j.ID != "" && !domain.IsKeyID(j.ID):
-		return badKey("is a JWK whose kid is not 1 to 255 printable ASCII characters without blanks: give it another one")
+		return badKey("is a JWK whose kid is not 1 to 64 printable ASCII characters that JSON does not escape: " +
+			"give it another one")
 	}
 	private, message := j.private()
 	if message != "" {

@@ -39,7 +39,8 @@ func (r *keyRing) write(k domain.SealedKey) {
 	name := nameOf(k)
 	r.written = append(r.written, name)
 	k.Revision = uint64(len(r.written))
-	for _, at := range []*time.Time{&k.CreatedAt, &k.KnownAt, &k.StartsAt, &k.RetiredAt, &k.RevokedAt} {
+	for _, at := range []*time.Time{&k.CreatedAt, &k.KnownAt, &k.StartsAt, &k.UnusedAt, &k.RetiredAt,
+		&k.RevokedAt} {
 		*at = instant(*at)
 	}
 	r.keys[name] = k
@@ -121,7 +122,7 @@ func (s *Store) ChangeKeys(ctx context.Context, e domain.Event, c port.KeyChange
 	for _, after := range c.Replace {
 		k := s.ring.keys[nameOf(after)]
 		k.Name, k.KnownAt, k.StartsAt = after.Name, after.KnownAt, after.StartsAt
-		k.RetiredAt, k.RevokedAt = after.RetiredAt, after.RevokedAt
+		k.UnusedAt, k.RetiredAt, k.RevokedAt = after.UnusedAt, after.RetiredAt, after.RevokedAt
 		s.ring.write(k)
 		s.revokedKey(k)
 	}

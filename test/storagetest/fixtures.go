@@ -161,7 +161,8 @@ func fullSealedKey() domain.SealedKey {
 	return domain.SealedKey{
 		Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.ES256, Number: 4_000_000_001, ID: "kid-1",
 		Name: awkward, CreatedAt: t0.Add(1 * tick), StartsAt: t0.Add(2 * tick), RetiredAt: t0.Add(3 * tick),
-		KnownAt: t0.Add(4 * tick), RevokedAt: t0.Add(5 * tick), Sealed: everyByte, SealedBy: "master",
+		KnownAt: t0.Add(4 * tick), UnusedAt: t0.Add(6 * tick), RevokedAt: t0.Add(5 * tick), Sealed: everyByte,
+		SealedBy: "master",
 	}
 }
 

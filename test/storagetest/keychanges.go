@@ -49,6 +49,7 @@ var keyChanging = []clause{
 		before := e.add(fullSealedKey(), other)[0]
 		after := before
 		after.Name, after.KnownAt, after.StartsAt = "another", t0.Add(20*tick), t0.Add(21*tick)
+		after.UnusedAt = t0.Add(24 * tick)
 		after.RetiredAt, after.RevokedAt = time.Time{}, t0.Add(23*tick)
 		want := after
 		after.CreatedAt, after.Sealed, after.SealedBy = t0.Add(time.Hour), "other", "other"

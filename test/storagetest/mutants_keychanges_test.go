@@ -116,6 +116,12 @@ var keyChangeMutants = []mutant{
 			c.Add[i].KnownAt = time.Time{}
 		}
 	}), false},
+	{changes + "replaces name and instants of a key, and nothing else", "that it is unused is not stored",
+		changingKeys(func(c *port.KeyChange) {
+			for i := range c.Replace {
+				c.Replace[i].UnusedAt = time.Time{}
+			}
+		}), false},
 	{changes + "replaces name and instants of a key, and nothing else", "a revocation is not stored",
 		changingKeys(func(c *port.KeyChange) {
 			for i := range c.Replace {

@@ -27,7 +27,8 @@ func (k Kickstart) validateKeys(p *domain.Problems) {
 		case key.ID == "":
 			p.Add(at+"id", domain.Blank, "set the kid that the former server gave the key")
 		case !domain.IsKeyID(key.ID) || domain.IsReservedKeyName(key.ID):
-			p.Add(at+"id", domain.Malformed, "use 1 to 255 printable ASCII characters, and not the form of token-1")
+			p.Add(at+"id", domain.Malformed, "use 1 to 64 printable ASCII characters that JSON does not escape, "+
+				"and not the form of token-1")
 		}
 		checkUnique(p, at+"id", ids, key.ID)
 		if key.TenantID != "" && !domain.IsTenantID(key.TenantID) {

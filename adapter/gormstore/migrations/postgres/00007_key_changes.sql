@@ -10,7 +10,8 @@ ALTER TABLE jobs
     ADD COLUMN began_at        BIGINT NOT NULL DEFAULT 0,
     ADD COLUMN oldest_rotation BIGINT NOT NULL DEFAULT 0;
 
--- What an operator knows and changes of a key. revoked_position is the position of the fact that a signing key is
+-- What an operator knows and changes of a key. unused_at, of a token key, is when it was known that the current token
+-- string of no active refresh token was of it: 0 stands for not known. revoked_position is the position of the fact that a signing key is
 -- revoked: 0 stands for none.
 --
 -- sealed_by is the id of the master key that sealed the key, or '' if it is unknown. It holds only while
@@ -19,6 +20,7 @@ ALTER TABLE jobs
 ALTER TABLE keys
     ADD COLUMN name             TEXT COLLATE "C" NOT NULL DEFAULT '',
     ADD COLUMN known_at         BIGINT           NOT NULL DEFAULT 0,
+    ADD COLUMN unused_at        BIGINT           NOT NULL DEFAULT 0,
     ADD COLUMN revoked_at       BIGINT           NOT NULL DEFAULT 0,
     ADD COLUMN revoked_position BIGINT           NOT NULL DEFAULT 0,
     ADD COLUMN sealed_by        TEXT COLLATE "C" NOT NULL DEFAULT '',

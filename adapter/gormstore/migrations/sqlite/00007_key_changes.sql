@@ -7,7 +7,8 @@
 ALTER TABLE jobs ADD COLUMN began_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN oldest_rotation INTEGER NOT NULL DEFAULT 0;
 
--- What an operator knows and changes of a key. revoked_position is the position of the fact that a signing key is
+-- What an operator knows and changes of a key. unused_at, of a token key, is when it was known that the current token
+-- string of no active refresh token was of it: 0 stands for not known. revoked_position is the position of the fact that a signing key is
 -- revoked: 0 stands for none.
 --
 -- sealed_by is the id of the master key that sealed the key, or '' if it is unknown. It holds only while
@@ -15,6 +16,7 @@ ALTER TABLE jobs ADD COLUMN oldest_rotation INTEGER NOT NULL DEFAULT 0;
 -- and leaves both unchanged.
 ALTER TABLE keys ADD COLUMN name TEXT NOT NULL DEFAULT '';
 ALTER TABLE keys ADD COLUMN known_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE keys ADD COLUMN unused_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE keys ADD COLUMN revoked_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE keys ADD COLUMN revoked_position INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE keys ADD COLUMN sealed_by TEXT NOT NULL DEFAULT '';
