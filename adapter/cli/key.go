@@ -15,8 +15,9 @@ import (
 // timeLine is the column of the time line, which derives from the moments of a key.
 const timeLine = "timeLine"
 
-func (l *line) key() *cobra.Command {
-	r := &resource{
+// keyResource is what the commands of keys have in common.
+func (l *line) keyResource() *resource {
+	return &resource{
 		name: "key", plural: "keys", command: "key", path: "/key",
 		columns: []column{
 			{"ID", "id"}, {"KIND", "kind"}, {"TENANT", "tenantId"}, {"ALGORITHM", "algorithm"}, {"STATE", "state"},
@@ -25,6 +26,10 @@ func (l *line) key() *cobra.Command {
 		derive: timeLineOf, write: writeKey,
 		complete: l.completeIDs("/key"),
 	}
+}
+
+func (l *line) key() *cobra.Command {
+	r := l.keyResource()
 	return l.noun("key", "List, make, import, rotate, retire and revoke keys",
 		`List, make, import, rotate, retire and revoke the keys of the store: those that sign access tokens,
 and those that authenticate token strings and hash API keys. No secret is shown. The API key of
