@@ -282,8 +282,8 @@ func (n NewKey) validate() error {
 	var p domain.Problems
 	switch n.Kind {
 	case domain.KeyToken, domain.KeyAPI:
-		if n.ID != "" || n.TenantID != "" || n.Algorithm != "" {
-			p.Add("kind", domain.Conflict, "only a signing key has an id, a tenant and an algorithm")
+		if n.ID != "" || n.TenantID != "" || n.Algorithm != "" || n.Bits != 0 {
+			p.Add("kind", domain.Conflict, "only a signing key has an id, a tenant, an algorithm and a size")
 		}
 	case domain.KeySigning:
 		if n.ID != "" && (!domain.IsKeyID(n.ID) || domain.IsReservedKeyName(n.ID)) {
@@ -296,6 +296,9 @@ func (n NewKey) validate() error {
 		if n.TenantID != "" && !domain.IsTenantID(n.TenantID) {
 			p.Add("tenantId", domain.Malformed, "this is not the id of a tenant")
 		}
+		if n.Bits != 0 && n.Private.IsZero() && !(n.isRSA() && slices.Contains(rsaSizes, n.Bits)) {
+			p.Add("bits", domain.Malformed, "use 2048, 3072 or 4096, for RS256 or PS256; keys of other algorithms have one size")
+		}
 	default:
 		p.Add("kind", domain.Malformed, "use one of signing, token, api")
 	}
@@ -305,6 +308,11 @@ func (n NewKey) validate() error {
 	}
 	return p.Err()
 }
+
+// rsaSizes are those that [port.Signer] makes.
+var rsaSizes = []int{2048, 3072, 4096}
+
+func (n NewKey) isRSA() bool { return n.Algorithm == domain.RS256 || n.Algorithm == domain.PS256 }
 
 // checkKeyName adds a problem if name cannot be the name of a key.
 func checkKeyName(p *domain.Problems, name string) {

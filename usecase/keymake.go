@@ -31,6 +31,29 @@ func (k *Keys) Prepare(ctx context.Context, by domain.Origin, wanted []SigningKe
 	}
 }
 
+// SigningKeysOf returns the signing keys of the tenant and the shared ones, as [Keys.Prepare] or another change by this
+// process found them.
+func (k *Keys) SigningKeysOf(ctx context.Context, tenantID string) (domain.SigningKeys, error) {
+	keys, err := k.ofTenant(ctx, tenantID)
+	if err != nil {
+		return domain.SigningKeys{}, err
+	}
+	return keys.SigningKeys, nil
+}
+
+// With returns the set with the signing key that Prepare or Import would add to it now. It makes no private key.
+func (k *Keys) With(keys domain.SigningKeys, n NewKey) (domain.SigningKeys, error) {
+	now := k.Clock.Now()
+	s := domain.SealedKey{
+		ID: n.ID, Kind: domain.KeySigning, TenantID: n.TenantID, Algorithm: n.Algorithm, CreatedAt: now, KnownAt: n.KnownAt,
+	}
+	var err error
+	if s.StartsAt, err = k.signingStart(keys, s, n, now); err != nil {
+		return keys, err
+	}
+	return domain.NewSigningKeys(append(slices.Clone(keys.All()), s.Signing(domain.Secret{}))...), nil
+}
+
 // prepare makes the signing keys of those that have none. If another process has made one of them meanwhile it returns
 // ErrDuplicate, and makes none.
 func (k *Keys) prepare(ctx context.Context, by domain.Origin, wanted ...SigningKeys) error {

@@ -201,7 +201,7 @@ func (a *API) generateKey(c echo.Context) (admin.Key, error) {
 	}
 	if body.Bits != nil {
 		if n.Bits = int(*body.Bits); n.Bits < 1 || n.Bits > 1<<16 {
-			return admin.Key{}, domain.NewInvalid("bits", domain.Malformed, "use 2048 to 4096")
+			return admin.Key{}, domain.NewInvalid("bits", domain.Malformed, "use 2048, 3072 or 4096")
 		}
 	}
 	if n.StartsAt, err = instantOf("startsInstant", body.StartsInstant); err != nil {

@@ -78,8 +78,8 @@ func quoted(s string) string {
 	return string(text)
 }
 
-// A key over HTTP: it is made as standby, starts when it is safe, signs, and is retired or revoked. Each change has an
-// event by the API key.
+// The life of a key over HTTP: it is made as standby, starts when it is safe, signs, and is retired or revoked. Each
+// change has an event by the API key.
 func TestAKeyIsMadeRotatedRetiredAndRevoked(t *testing.T) {
 	s := newService(t)
 	s.now = s.now.Add(24 * time.Hour)
@@ -135,8 +135,8 @@ func TestAKeyIsMadeRotatedRetiredAndRevoked(t *testing.T) {
 		t.Errorf("revoked: %+v", revoked)
 	}
 	text, _ = newPEM(t)
-	imported := `{"tenantId":"acme","force":true,"signNow":true,"privateKey":` + quoted(text) + `}`
-	s.do(t, "POST", "/key/import", imported).want(t, 201)
+	forced := `{"tenantId":"acme","force":true,"signNow":true,"privateKey":` + quoted(text) + `}`
+	s.do(t, "POST", "/key/import", forced).want(t, 201)
 	s.do(t, "POST", "/key/generate/chosen-1", `{"tenantId":"globex","algorithm":"EdDSA"}`).want(t, 201)
 	s.do(t, "POST", "/key/reseal", "").want(t, 200).is(t, `{"keys":0,"complete":true}`)
 
@@ -194,6 +194,34 @@ func TestAKeyForOneTenantManagesItsSigningKeysOnly(t *testing.T) {
 	s.do(t, "POST", "/key/generate", `{"algorithm":"ES256"}`, as("reader")).want(t, 401)
 }
 
+// A size that no key of the algorithm has is an error of the request, and not of the service.
+func TestTheSizeOfAKeyIsChecked(t *testing.T) {
+	s := newService(t)
+	for body, want := range map[string]string{
+		`{"algorithm":"RS256","bits":1024}`: "[invalid]bits",
+		`{"algorithm":"PS256","bits":2500}`: "[invalid]bits",
+		`{"algorithm":"ES256","bits":2048}`: "[invalid]bits",
+		`{"algorithm":"RS256","bits":-1}`:   "[invalid]bits",
+		`{"kind":"token","bits":2048}`:      "[conflict]kind",
+	} {
+		s.do(t, "POST", "/key/generate", body).want(t, 400, want)
+	}
+	s.do(t, "POST", "/key/generate", `{"tenantId":"acme","algorithm":"PS256","bits":3072}`).want(t, 201)
+}
+
+// The time line of a key that was ended has no moment that does not come.
+func TestTheTimeLineEndsWithTheKey(t *testing.T) {
+	s := newService(t)
+	s.now = s.now.Add(24 * time.Hour)
+	for path, want := range map[string]string{"/key/retire/": "retired", "/key/revoke/": "revoked"} {
+		made := s.do(t, "POST", "/key/generate", `{"algorithm":"ES256"}`, tenant(acme)).want(t, 201).key(t)
+		ended := s.do(t, "POST", path+made.ID, "").want(t, 200).key(t)
+		if diff := cmp.Diff([]string{"made", want}, ended.moments()); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", path, diff)
+		}
+	}
+}
+
 // A private key that is imported is in no response, no event and no error, and TestMain finds it in no log line.
 func TestAnImportedKeyIsShownNowhere(t *testing.T) {
 	s := newService(t)
@@ -214,17 +242,18 @@ func TestAnImportedKeyIsShownNowhere(t *testing.T) {
 		t.Errorf("imported %+v at %s", k, got.Header.Get("Location"))
 	}
 	hidden("the response", string(got.Data)+got.Message)
-	for name, refused := range map[string]*answer{
-		"the same id":   s.do(t, "POST", "/key/import/former-1", body).want(t, 400, "[duplicate]id"),
-		"a reserved id": s.do(t, "POST", "/key/import/token-7", body).want(t, 400, "[invalid]id"),
-		"the wrong one": s.do(t, "POST", "/key/import/x",
-			strings.Replace(body, `"name"`, `"algorithm":"RS256","name"`, 1)).want(t, 400, "[invalid]algorithm"),
-		"a cut one": s.do(t, "POST", "/key/import/x",
-			`{"privateKey":`+quoted(text[:90])+`}`).want(t, 400, "[invalid]privateKey"),
-		"a member of a list": s.do(t, "POST", "/key/import/x",
-			`{"privateKey":[`+quoted(text)+`]}`).want(t, 400, "[invalid]privateKey"),
+	later := fmt.Sprintf(`"knownInstant":%d`, s.now.Add(time.Minute).UnixMilli())
+	for name, refused := range map[string]struct{ id, body, code string }{
+		"the same id":   {"former-1", body, "[duplicate]id"},
+		"a reserved id": {"token-7", body, "[invalid]id"},
+		"the wrong one": {"x", strings.Replace(body, `"name"`, `"algorithm":"RS256","name"`, 1), "[invalid]algorithm"},
+		"one that verifiers will know": {"x", strings.Replace(body, fmt.Sprintf(`"knownInstant":%d`, known), later, 1),
+			"[invalid]knownInstant"},
+		"a cut one":          {"x", `{"privateKey":` + quoted(text[:90]) + `}`, "[invalid]privateKey"},
+		"a member of a list": {"x", `{"privateKey":[` + quoted(text) + `]}`, "[invalid]privateKey"},
 	} {
-		hidden(name, fmt.Sprint(refused.Errors, refused.Message))
+		got := s.do(t, "POST", "/key/import/"+refused.id, refused.body).want(t, 400, refused.code)
+		hidden(name, fmt.Sprint(got.Errors, got.Message))
 	}
 	s.do(t, "POST", "/key/import", `{}`).want(t, 400, "[invalid]privateKey")
 	for _, path := range []string{"/key", "/key/former-1", "/audit"} {
@@ -233,7 +262,7 @@ func TestAnImportedKeyIsShownNowhere(t *testing.T) {
 }
 
 // A policy whose algorithm has no key that verifiers know is signed with another one: the objects say so, and from when
-// on. They can be sent back unchanged.
+// on. They can be sent back as they are.
 func TestATenantSaysWhichAlgorithmSigns(t *testing.T) {
 	s := newService(t)
 	s.now = s.now.Add(24 * time.Hour)

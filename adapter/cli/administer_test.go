@@ -593,6 +593,80 @@ func TestIDsAreCompletedQuietly(t *testing.T) {
 	}
 }
 
+// The ids of keys are completed, for the one argument that each command of a key takes.
+func TestIDsOfKeysAreCompleted(t *testing.T) {
+	f := &fake{respond: func(w http.ResponseWriter, _ *http.Request) {
+		sends(w, 200, `[{"id":"token-1","kind":"token"},{"id":"k1","kind":"signing"}]`)
+	}}
+	for _, verb := range []string{"show", "update", "retire", "revoke"} {
+		if got := administer(t, f, "", "__complete", "key", verb, ""); got.stdout != "token-1\nk1\n:4\n" {
+			t.Errorf("key %s: %q", verb, got.stdout)
+		}
+		if got := administer(t, f, "", "__complete", "key", verb, "k1", ""); got.stdout != ":4\n" {
+			t.Errorf("key %s k1: %q", verb, got.stdout)
+		}
+	}
+}
+
+// A dry run of an end says what would happen, and what a refusal would say.
+func TestADryRunSaysWhetherAKeyMayBeRetired(t *testing.T) {
+	in := time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	for row, want := range map[string]string{
+		`"state":"standby","timeline":[{"instant":1,"what":"made"}]`:        "It would retire the key k (dry run",
+		`"state":"published","timeline":[{"instant":1,"what":"retirable"}]`: "It would retire the key k (dry run",
+		fmt.Sprintf(`"state":"published","timeline":[{"instant":%d,"what":"retirable"}]`, in.UnixMilli()): "The key k may " +
+			"be retired from " + in.UTC().Format(time.RFC3339) + " on",
+		`"state":"signing","timeline":[]`:  "The key k signs, and cannot be retired: rotate",
+		`"state":"active","timeline":[]`:   "The key k is in use, and cannot be retired: rotate",
+		`"state":"accepted","timeline":[]`: "if nothing that it made is in use",
+		`"state":"revoked","timeline":[]`:  "The key k is revoked already",
+	} {
+		f := &fake{respond: func(w http.ResponseWriter, _ *http.Request) { sends(w, 200, `{"id":"k",`+row+`}`) }}
+		got := administer(t, f, "", "key", "retire", "k", "--dry-run")
+		if got.err != nil || !strings.Contains(got.stderr, want) || !cmp.Equal(f.requests, []string{"GET /key/k"}) {
+			t.Errorf("%s: %v, %q, sent %q; want %q", row, got.err, got.stderr, f.requests, want)
+		}
+		got = administer(t, f, "", "key", "revoke", "k", "--dry-run", "--new-key")
+		if got.err != nil || !strings.Contains(got.stderr, "This ends the key k") ||
+			!strings.Contains(got.stderr, "refuse all access tokens") {
+			t.Errorf("%s: %v, %q", row, got.err, got.stderr)
+		}
+	}
+}
+
+// No key is revoked without a confirmation, which a program cannot give by its input.
+func TestTheEndOfAKeyIsConfirmed(t *testing.T) {
+	f := &fake{respond: func(w http.ResponseWriter, _ *http.Request) { sends(w, 200, `{"id":"k","state":"signing"}`) }}
+	got := administer(t, f, "k\n", "key", "revoke", "k")
+	if got.status != cli.StatusUsage || len(f.requests) > 0 || !strings.Contains(got.err.Error(), "--yes") {
+		t.Errorf("without --yes: %v, status %d, sent %q", got.err, got.status, f.requests)
+	}
+	got = administer(t, f, "", "key", "revoke", "k", "--yes", "--new-key")
+	if got.err != nil || !strings.Contains(got.stderr, "verifiers that do not read the keys again") {
+		t.Errorf("with --yes: %v, %q", got.err, got.stderr)
+	}
+}
+
+// A change of the master key that takes several requests is one command, which reports all of it. One that makes no
+// progress ends.
+func TestAResealIsSentUntilItIsComplete(t *testing.T) {
+	steps := []string{`{"keys":40,"complete":false}`, `{"keys":0,"complete":false}`, `{"keys":2,"complete":true}`}
+	f := &fake{respond: func(w http.ResponseWriter, _ *http.Request) {
+		sends(w, 200, steps[0])
+		steps = steps[1:]
+	}}
+	got := administer(t, f, "", "key", "reseal")
+	if got.err != nil || got.stdout != "sealed 42 keys; the master key is in force\n" || len(f.requests) != 3 ||
+		!strings.Contains(got.stderr, "sealed 40 keys") {
+		t.Errorf("%+v, sent %q", got, f.requests)
+	}
+	idle := &fake{respond: func(w http.ResponseWriter, _ *http.Request) { sends(w, 200, `{"keys":0,"complete":false}`) }}
+	if got := administer(t, idle, "", "key", "reseal"); got.status != cli.StatusFailed || len(idle.requests) != 3 ||
+		!strings.Contains(got.err.Error(), "try again") {
+		t.Errorf("without progress: %+v, sent %q", got, idle.requests)
+	}
+}
+
 // A service that is named by mistake, or that somebody else runs, cannot act on the terminal, in any format.
 func TestNoResponseActsOnATerminal(t *testing.T) {
 	const hostile = "\u009b31m\u202e\u007f\U000e0041\u2028"

@@ -54,7 +54,7 @@ and the access tokens of this one. A thief of the file and the passphrase can ma
 
 With --server it exports the configuration of a running service, as far as the API key in
 REFRESHD_API_KEY or REFRESHD_API_KEY_FILE serves: one of a tenant exports that tenant. It needs GET
-on /tenant, /application and /api-key. --with-keys needs the database: a service gives no key.
+on /tenant, /application, /api-key and /key. --with-keys needs the database: a service gives no key.
 
 What does not change while export reads is exact, and each tenant fits its applications. Another
 object that is created, changed or deleted meanwhile is in the file as before, as after, or not.`,
@@ -101,7 +101,7 @@ type configuration struct{ client *client }
 
 // Tenants implements admin.Export's reader of tenants. Rows have no version: Tenant has.
 func (c configuration) Tenants(ctx context.Context, _ string, _ int) (all []domain.Tenant, _ string, err error) {
-	found, err := documents[manifest.BareTenant](ctx, c.client, request{path: "/tenant", what: "list of tenants"})
+	found, err := documents[manifest.StoredTenant](ctx, c.client, request{path: "/tenant", what: "list of tenants"})
 	for _, d := range found {
 		all = append(all, d.Tenant)
 	}
@@ -116,7 +116,7 @@ func (c configuration) Tenant(ctx context.Context, id string) (domain.Tenant, er
 	if err != nil {
 		return domain.Tenant{}, err
 	}
-	d, err := manifest.ReadJSON[manifest.BareTenant](got.data)
+	d, err := manifest.ReadJSON[manifest.StoredTenant](got.data)
 	if err != nil {
 		return domain.Tenant{}, failed(StatusFailed, "tenant %s is not valid: %v", id, err)
 	}
@@ -133,7 +133,7 @@ func (c configuration) Applications(
 ) (all []domain.Application, _ string, err error) {
 	in := *c.client
 	in.tenant = tenantID
-	found, err := documents[manifest.Application](ctx, &in, request{path: "/application", what: "list of applications"})
+	found, err := documents[manifest.StoredApplication](ctx, &in, request{path: "/application", what: "list of applications"})
 	if err != nil {
 		if _, gone := c.Tenant(ctx, tenantID); errors.Is(gone, domain.ErrNotFound) {
 			return nil, "", gone // deleted meanwhile: the list is then refused as by a wrong key
@@ -142,7 +142,7 @@ func (c configuration) Applications(
 	}
 	for _, d := range found {
 		d.TenantID = tenantID
-		all = append(all, d.Application)
+		all = append(all, d.Application.Application)
 	}
 	return all, "", nil
 }

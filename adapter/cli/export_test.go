@@ -216,12 +216,12 @@ func TestAnExportOfAService(t *testing.T) {
 		case "/tenant/acme":
 			version = min(version+1, 3)
 			w.Header().Set("ETag", fmt.Sprintf("%q", strconv.Itoa(version)))
-			sends(w, 200, fmt.Sprintf(`{"id":"acme","name":"Acme %d"}`, version))
+			sends(w, 200, fmt.Sprintf(`{"id":"acme","name":"Acme %d","effectiveAlgorithm":"ES256"}`, version))
 		case "/application":
 			if r.Header.Get("X-Stencil-TenantId") != "acme" {
 				t.Errorf("the applications of the tenant %q were read", r.Header.Get("X-Stencil-TenantId"))
 			}
-			sends(w, 200, fmt.Sprintf(`[{"id":"of-%d"}]`, version))
+			sends(w, 200, fmt.Sprintf(`[{"id":"of-%d","effectiveAlgorithm":"ES256","algorithmStartsInstant":1}]`, version))
 		case "/api-key":
 			sends(w, 200, `[{"id":"1","name":"backend","tenantId":"acme","hasPreviousKey":true},
 				{"id":"2","name":"gone","tenantId":"created-meanwhile","hasPreviousKey":false}]`)

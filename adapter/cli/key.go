@@ -15,16 +15,21 @@ import (
 // timeLine is the column of the time line, which derives from the moments of a key.
 const timeLine = "timeLine"
 
-func (l *line) key() *cobra.Command {
-	r := &resource{
+// keyResource is what the commands of keys have in common.
+func (l *line) keyResource() *resource {
+	return &resource{
 		name: "key", plural: "keys", command: "key", path: "/key",
 		columns: []column{
-			{"ID", "id"}, {"KIND", "kind"}, {"TENANT", "tenantId"}, {"ALGORITHM", "algorithm"}, {"NAME", "name"},
-			{"STATE", "state"}, {"TIME LINE", timeLine},
+			{"ID", "id"}, {"KIND", "kind"}, {"TENANT", "tenantId"}, {"ALGORITHM", "algorithm"}, {"STATE", "state"},
+			{"NAME", "name"}, {"TIME LINE", timeLine},
 		},
 		derive: timeLineOf, write: writeKey,
 		complete: l.completeIDs("/key"),
 	}
+}
+
+func (l *line) key() *cobra.Command {
+	r := l.keyResource()
 	return l.noun("key", "List, make, import, rotate, retire and revoke keys",
 		`List, make, import, rotate, retire and revoke the keys of the store: those that sign access tokens,
 and those that authenticate token strings and hash API keys. No secret is shown. The API key of
@@ -36,14 +41,19 @@ access tokens is refused, and says from when on it is safe; --force does it anyw
 audit trail records that. "refreshd help exit-status" has the exit statuses.`,
 		`  refreshd key list --tenant acme
   refreshd key rotate --tenant acme --algorithm ES256
-  refreshd key revoke 01981e2c-9a38-7b4d-8a8e-d5a2f1a4c0de`,
+  refreshd key revoke NXRGzGX1Z5DsxE-aWxCPPQ`,
 		l.listOf(r, texts{`List the keys with what happened to each, and what will: all, or with --tenant those of that
-tenant. A key is published as standby before it signs, and after it until it is retired. An id such
-as token-1 is that of a key that does not sign.`,
+tenant. The times are in UTC; on a terminal they are in lines of their own.
+
+The state of a signing key is standby before it signs, signing, published after it, retired or
+revoked. In its time line, it was made; it is known to every verifier from some hours after it was
+published; it starts; it is superseded by the next key; and it is retirable when all that it signed
+has expired. A key with an id such as token-1 does not sign. It is active while what is new is made
+with it, then accepted.`,
 			"  refreshd key list\n  refreshd key list --tenant acme --output json"}),
 		l.showOf(r, texts{`Show a key by its id, which an access token names in its header as kid. Keys that do not sign have
 an id such as token-1.`,
-			"  refreshd key show 01981e2c-9a38-7b4d-8a8e-d5a2f1a4c0de\n  refreshd key show token-1"}),
+			"  refreshd key show NXRGzGX1Z5DsxE-aWxCPPQ\n  refreshd key show token-1"}),
 		l.keyGenerate(r), l.keyImport(r), l.keyUpdate(r), l.keyRotate(r), l.keyRetire(r), l.keyRevoke(r), l.keyReseal(),
 	)
 }
@@ -54,7 +64,7 @@ type moment struct {
 	What    string
 }
 
-// timeLineOf returns the days of the moments of a key, as one member.
+// timeLineOf returns the moments of a key, as one member.
 func timeLineOf(row []member) []member {
 	var moments []moment
 	for _, m := range row {
@@ -64,9 +74,9 @@ func timeLineOf(row []member) []member {
 	}
 	parts := make([]string, len(moments))
 	for i, m := range moments {
-		parts[i] = time.UnixMilli(m.Instant).UTC().Format(time.DateOnly) + " " + m.What
+		parts[i] = time.UnixMilli(m.Instant).UTC().Format("2006-01-02 15:04") + " " + m.What
 	}
-	return []member{{timeLine, strings.Join(parts, ", ")}}
+	return []member{{timeLine, strings.Join(parts, betweenParts)}}
 }
 
 // writeKey writes a key: in a table with a line for each moment.
@@ -228,7 +238,7 @@ has read the keys yet.`,
 	flags.addKind(c)
 	flags.addAlgorithm(c, "of a signing key")
 	flags.bits = textFlag{form: "N"}
-	c.Flags().Var(&flags.bits, "bits", "the size of an RSA key, 2048 to 4096; without it 2048")
+	c.Flags().Var(&flags.bits, "bits", "the size of an RSA key: 2048, 3072 or 4096; without it 2048")
 	flags.addName(c)
 	flags.addStart(c)
 	flags.addNow(c)
@@ -368,7 +378,9 @@ given. With --dry-run it shows the key, and from when on it may be retired.`,
 			return err
 		}
 		if dry {
-			return r.wouldEnd(ctx, s, args[0], "retire", &output)
+			return r.wouldEnd(ctx, s, args[0], &output, func(data json.RawMessage) string {
+				return r.retirement(args[0], data)
+			})
 		}
 		return changedKey(ctx, s, request{
 			method: "POST", path: "/key/retire/" + escaped(args[0]), body: flags.body(s), what: r.what(args[0]),
@@ -409,7 +421,9 @@ needed. It ends when every process of the service knows of it, after some second
 			return err
 		}
 		if dry {
-			return r.wouldEnd(ctx, s, args[0], "revoke", &output)
+			return r.wouldEnd(ctx, s, args[0], &output, func(json.RawMessage) string {
+				return r.revocation(args[0], newKey)
+			})
 		}
 		client, id, err := r.open(ctx, s, writing, args[0])
 		if err != nil {
@@ -420,13 +434,9 @@ needed. It ends when every process of the service knows of it, after some second
 				return err
 			}
 		}
-		effect := fmt.Sprintf("This ends the %s, and what it made is refused", r.what(id))
-		if newKey {
-			effect += ". A new key signs now: verifiers that do not read the keys again for an unknown kid refuse all " +
-				"access tokens until they do"
-			if confirm.yes {
-				s.note("%s.", effect)
-			}
+		effect := r.revocation(id, newKey)
+		if newKey && confirm.yes {
+			s.note("%s.", effect)
 		}
 		if err := confirm.ask(ctx, s, id, effect); err != nil {
 			return err
@@ -447,8 +457,10 @@ needed. It ends when every process of the service knows of it, after some second
 
 func escaped(id string) string { return strings.TrimPrefix(segment("", id), "/") }
 
-// wouldEnd shows a key that a dry run does not end.
-func (r *resource) wouldEnd(ctx context.Context, s *session, id, verb string, o *outputFlag) error {
+// wouldEnd shows a key that a dry run does not end, and what would happen to it.
+func (r *resource) wouldEnd(
+	ctx context.Context, s *session, id string, o *outputFlag, effect func(json.RawMessage) string,
+) error {
 	client, err := s.client(ctx, reading)
 	if err != nil {
 		return err
@@ -457,8 +469,44 @@ func (r *resource) wouldEnd(ctx context.Context, s *session, id, verb string, o 
 	if err != nil {
 		return err
 	}
-	s.note("It would %s the %s (dry run: nothing was written).", verb, r.what(id))
+	s.note("%s (dry run: nothing was written).", effect(got.data))
 	return writeKey(s, o, got.data)
+}
+
+// retirement says from when on a key may be retired. The instant that the service gives is that of its own rule.
+func (r *resource) retirement(id string, data json.RawMessage) string {
+	var k struct {
+		Kind, State string
+		Timeline    []moment
+	}
+	_ = json.Unmarshal(data, &k) // then nothing more is known than that it exists
+	switch k.State {
+	case "retired", "revoked":
+		return fmt.Sprintf("The %s is %s already", r.what(id), k.State)
+	case "signing":
+		return fmt.Sprintf("The %s signs, and cannot be retired: rotate to another one first", r.what(id))
+	case "active":
+		return fmt.Sprintf("The %s is in use, and cannot be retired: rotate to another one first", r.what(id))
+	case "accepted":
+		return fmt.Sprintf("It would retire the %s, if nothing that it made is in use any more", r.what(id))
+	}
+	for _, m := range k.Timeline {
+		if at := time.UnixMilli(m.Instant); k.State == "published" && m.What == "retirable" && at.After(time.Now()) {
+			return fmt.Sprintf("The %s may be retired from %s on, and before that with --force only", r.what(id),
+				at.UTC().Format(time.RFC3339))
+		}
+	}
+	return fmt.Sprintf("It would retire the %s", r.what(id))
+}
+
+// revocation says what the end of a key in an emergency does.
+func (r *resource) revocation(id string, newKey bool) string {
+	effect := fmt.Sprintf("This ends the %s, and what it made is refused", r.what(id))
+	if newKey {
+		effect += ". A new key signs now: verifiers that do not read the keys again for an unknown kid refuse all " +
+			"access tokens until they do"
+	}
+	return effect
 }
 
 func (l *line) keyReseal() *cobra.Command {

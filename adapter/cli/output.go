@@ -36,6 +36,15 @@ func (o *outputFlag) check(s *session) error {
 // column is a column of a table: a member of each row, by its names, with dots.
 type column struct{ title, member string }
 
+// isBelow reports whether the cells are lines of their own on a terminal, beneath the row, which would be too long.
+func (c column) isBelow() bool { return c.member == timeLine }
+
+// betweenParts separates the parts of a text of a table.
+const betweenParts = ", "
+
+// belowWidth is the column at which the lines beneath a row wrap.
+const belowWidth = 100
+
 // rows writes a list, page by page.
 type rows struct {
 	w       io.Writer
@@ -122,7 +131,43 @@ func (r *rows) table(out *bytes.Buffer, page []json.RawMessage) {
 		r.widths = widthsOf(cells)
 	}
 	for _, row := range cells {
-		writeRow(out, row, r.widths, r.padded)
+		r.row(out, row)
+	}
+}
+
+// row writes a row, and beneath it the cells that belong there.
+func (r *rows) row(out *bytes.Buffer, cells []string) {
+	if !r.padded {
+		writeRow(out, cells, r.widths, false)
+		return
+	}
+	var beside, beneath []string
+	var widths []int
+	for i, text := range cells {
+		if r.columns[i].isBelow() {
+			beneath = append(beneath, text)
+			continue
+		}
+		beside, widths = append(beside, text), append(widths, r.widths[i])
+	}
+	writeRow(out, beside, widths, true)
+	const indent = "    "
+	for _, text := range beneath {
+		line := indent
+		for i, part := range strings.Split(text, betweenParts) {
+			switch longer := line + betweenParts + part; {
+			case i == 0:
+				line += part
+			case utf8.RuneCountInString(longer) < belowWidth: // with the comma of the next part
+				line = longer
+			default:
+				out.WriteString(line + ",\n")
+				line = indent + part
+			}
+		}
+		if line != indent {
+			out.WriteString(line + "\n")
+		}
 	}
 }
 
@@ -249,7 +294,7 @@ func valueOf(name string, value json.RawMessage) []member {
 		for i, item := range list {
 			texts[i] = textOf(name, item)
 		}
-		return []member{{name, strings.Join(texts, ", ")}}
+		return []member{{name, strings.Join(texts, betweenParts)}}
 	default:
 		return []member{{name, textOf(name, value)}}
 	}

@@ -33,7 +33,7 @@ func addSettings(c *cobra.Command, name string) {
 		if k.Flag == "" {
 			continue
 		}
-		f := c.Flags().VarPF(&settingFlag{key: k, text: k.Default}, k.Flag, "", k.Help+" ("+k.Env+")")
+		f := c.Flags().VarPF(&settingFlag{key: k, text: k.Default}, k.Flag, "", flagHelp(k))
 		if isTruth(k) {
 			f.NoOptDefVal = "true"
 		}
@@ -49,6 +49,9 @@ func addSettings(c *cobra.Command, name string) {
 		_ = c.RegisterFlagCompletionFunc(k.Flag, complete) // it fails for a flag that c does not have
 	}
 }
+
+// flagHelp returns the help of the flag of a setting. pflag would take a text in backquotes for the name of the value.
+func flagHelp(k config.Key) string { return strings.ReplaceAll(k.Help, "`", `"`) + " (" + k.Env + ")" }
 
 // setFlags returns the values of the settings whose flags the command line sets.
 func setFlags(c *cobra.Command) map[string]string {

@@ -85,6 +85,14 @@ nothing.
 		out.WriteString("  " + line)
 	}
 	out.WriteString(`
+A signing key of another server is imported, so that verifiers know it when its tenant moves here:
+
+  keys:
+    - id: former-1
+      tenantId: acme
+      privateKey: ${file:former.pem}
+      knownSince: 2026-01-31T12:00:00Z
+
 ${NAME} in a text is replaced by an environment variable, ${file:PATH} by the content of a file,
 each without a line break at its end; $$ is a dollar sign.
 

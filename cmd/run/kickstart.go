@@ -25,6 +25,9 @@ func (p process) apply(ctx context.Context, c config.Config, o cli.ApplyOptions)
 	if err != nil {
 		return err
 	}
+	if document.IsSealed() {
+		fmt.Fprintf(p.stderr, "The file has %d keys. A store without keys gets them.\n", len(document.Keys))
+	}
 	// With keys, a dry run comes first: the keys must not be put into a store that then refuses the objects.
 	var would []admin.Applied
 	if o.DryRun || document.IsSealed() {

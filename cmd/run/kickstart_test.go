@@ -8,6 +8,7 @@ import (
 	crypto "crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/adapter/cli"
 	"github.com/refreshd/refreshd/adapter/jwxsigner"
@@ -178,6 +181,7 @@ apiKeys:
 func TestAnExportWithKeysMovesADeployment(t *testing.T) {
 	from := environment(t, newSQLite(t))
 	ran(t, from, "apply", "-f", fileWith(t, movedFile))
+	used := everyUseOfKeys(t, from)
 	before := serviceOn(t, from)
 	token := issuedToken(t, before)
 	passphrase := fileWith(t, "correct horse battery staple\n")
@@ -216,6 +220,9 @@ func TestAnExportWithKeysMovesADeployment(t *testing.T) {
 		!strings.Contains(want, "5 created") {
 		t.Errorf("apply printed\n%s, want the dry run's\n%s", done.stdout, want)
 	}
+	if diff := gocmp.Diff(used, usesOfKeys(t, to)); diff != "" {
+		t.Errorf("keys of the new store (-want +got):\n%s", diff)
+	}
 	after := serviceOn(t, to)
 	issuedToken(t, after)
 	wantVerified(t, before, token)
@@ -244,6 +251,46 @@ func TestAnExportWithKeysMovesADeployment(t *testing.T) {
 	}
 	_, err = served(t, append(to, "REFRESHD_KICKSTART_FILE="+export)...)
 	wantSays(t, "serve", err, "apply it with `refreshd apply`")
+}
+
+// everyUseOfKeys gives the store keys in each state, with each field, and the API keys a hash of the former key. It
+// returns their uses.
+func everyUseOfKeys(t *testing.T, environ []string) map[string]map[string]any {
+	t.Helper()
+	private, err := jwxsigner.New(crypto.Reader).NewKey(domain.ES256, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := fileWith(t, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte(private.Reveal())})))
+	ran(t, environ, "key", "import", "former", "--tenant=acme", "--name=Former server", "-f", file,
+		"--known-since=2026-01-31T12:00:00Z")
+	for _, id := range []string{"next", "retired", "revoked"} {
+		ran(t, environ, "key", "generate", id, "--tenant=acme", "--algorithm=EdDSA", "--starts=never")
+	}
+	ran(t, environ, "key", "retire", "retired")
+	ran(t, environ, "key", "revoke", "revoked", "--yes")
+	ran(t, environ, "key", "rotate", "--kind=api")
+	ran(t, environ, "key", "rotate", "--kind=token")
+	return usesOfKeys(t, environ)
+}
+
+// usesOfKeys returns the keys as they are listed, by id, without what another store has of its own.
+func usesOfKeys(t *testing.T, environ []string) map[string]map[string]any {
+	t.Helper()
+	var rows []map[string]any
+	if err := json.Unmarshal([]byte(ran(t, environ, "key", "list", "-o", "json").stdout), &rows); err != nil {
+		t.Fatal(err)
+	}
+	keys := make(map[string]map[string]any)
+	for _, row := range rows {
+		delete(row, "sealedBy")
+		delete(row, "state") // which changes as time passes
+		delete(row, "timeline")
+		if row["kind"] != "check" {
+			keys[row["id"].(string)] = row
+		}
+	}
+	return keys
 }
 
 // opened returns the keys of the database.

@@ -176,7 +176,11 @@ func (a *Apply) DryRun(ctx context.Context, k Kickstart) ([]Applied, error) {
 		would = append(would, pk.applied)
 	}
 	for _, pt := range p.tenants {
-		would = append(would, pt.all()...)
+		all := pt.all()
+		if err := a.noteAhead(ctx, pt, p.keys, all); err != nil {
+			return nil, usecase.Wrap("apply tenant "+pt.tenant.ID, err)
+		}
+		would = append(would, all...)
 	}
 	for _, pk := range p.apiKeys {
 		would = append(would, pk.applied)

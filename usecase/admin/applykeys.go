@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -40,6 +41,9 @@ func (k Kickstart) validateKeys(p *domain.Problems) {
 // planKey compares a key with the store. Its private key may be left out if it is stored.
 func (a *Apply) planKey(ctx context.Context, k ImportedKey, tenants map[string]bool) (plannedKey, error) {
 	pk := plannedKey{applied: Applied{Kind: "key", Name: k.ID}}
+	if err := checkKnown("knownSince", k.KnownAt, a.Clock.Now()); err != nil {
+		return pk, err
+	}
 	if k.TenantID != "" && !tenants[k.TenantID] {
 		_, err := a.Tenants.Tenant(ctx, k.TenantID)
 		if errors.Is(err, domain.ErrNotFound) {
@@ -136,34 +140,74 @@ func imported(ctx context.Context, keys keyLister) (all []domain.SealedKey, err 
 
 // note adds to the results for a tenant and its applications which algorithm signs, where it is not yet the wanted one.
 func (a *Apply) note(ctx context.Context, pt plannedTenant, done []Applied) error {
-	if pt.applied.Action == created { // its keys sign immediately
+	if !isWritten(done) {
 		return nil
 	}
-	wanted := map[string]domain.Algorithm{pt.applied.Name: combined(pt.tenant, domain.Application{}).Algorithm}
-	for _, pa := range pt.applications {
-		wanted[pa.applied.Name] = pt.policies[pa.application.ID].Algorithm
+	keys, err := a.Keys.SigningKeysOf(ctx, pt.tenant.ID)
+	if err == nil {
+		a.noteAlgorithms(pt, keys, done)
 	}
-	var keys domain.SigningKeys
-	for i := range done {
-		one := &done[i]
-		if one.Action == unchanged {
-			continue
-		}
-		if len(keys.All()) == 0 { // they are read once
-			var err error
-			if keys, err = readSigningKeys(ctx, a.Keys.Store, pt.tenant.ID); err != nil {
+	return err
+}
+
+// noteAhead is note for what would be done, with the keys that would be made or imported first.
+func (a *Apply) noteAhead(ctx context.Context, pt plannedTenant, imports []plannedKey, would []Applied) error {
+	if !isWritten(would) {
+		return nil
+	}
+	keys, err := a.Keys.SigningKeysOf(ctx, pt.tenant.ID)
+	if err != nil {
+		return err
+	}
+	for _, pk := range imports {
+		if k := pk.key; pk.applied.Action == created && (k.TenantID == "" || k.TenantID == pt.tenant.ID) {
+			if keys, err = a.Keys.With(keys, k); err != nil {
 				return err
 			}
 		}
-		w := wanted[one.Name]
+	}
+	for _, w := range pt.policies.signingKeys(pt.tenant.ID) {
+		if keys.Has(w.Algorithm) {
+			continue
+		}
+		if keys, err = a.Keys.With(keys, usecase.NewKey{TenantID: w.TenantID, Algorithm: w.Algorithm}); err != nil {
+			return err
+		}
+	}
+	a.noteAlgorithms(pt, keys, would)
+	return nil
+}
+
+func isWritten(done []Applied) bool {
+	return slices.ContainsFunc(done, func(one Applied) bool { return one.Action != unchanged })
+}
+
+// noteAlgorithms notes the algorithms by these keys. Of a tenant, it notes that of its own policy only if an
+// application has it too: otherwise nothing is signed with it, and no key is made for it.
+func (a *Apply) noteAlgorithms(pt plannedTenant, keys domain.SigningKeys, done []Applied) {
+	wanted := make(map[string]domain.Algorithm)
+	for _, pa := range pt.applications {
+		wanted[pa.applied.Name] = pt.policies[pa.application.ID].Algorithm
+	}
+	own := combined(pt.tenant, domain.Application{}).Algorithm
+	for _, policy := range pt.policies {
+		if policy.Algorithm == own {
+			wanted[pt.applied.Name] = own
+		}
+	}
+	for i := range done {
+		one := &done[i]
+		w, ok := wanted[one.Name]
+		if !ok || one.Action == unchanged {
+			continue
+		}
 		switch effective, until := keys.EffectiveAlgorithm(w, a.Clock.Now()); {
 		case effective == w:
 		case until.IsZero():
 			one.Notes = append(one.Notes, fmt.Sprintf("%s signs: there is no key for %s yet", effective, w))
 		default:
-			one.Notes = append(one.Notes, fmt.Sprintf("%s signs until %s, when verifiers know the key for %s", effective,
+			one.Notes = append(one.Notes, fmt.Sprintf("%s signs until %s, when the key for %s starts", effective,
 				until.UTC().Format(time.RFC3339), w))
 		}
 	}
-	return nil
 }

@@ -121,8 +121,8 @@ func (u *Keys) allow(ctx context.Context, by By, kind *domain.KeyKind, tenantID 
 	var p domain.Problems
 	if only := by.tenant(); only != "" || !by.sees("") {
 		if *kind != domain.KeySigning {
-			p.Add("kind", domain.Forbidden, "only an API key for all tenants, and a request that names none, changes "+
-				"other keys than signing keys")
+			p.Add("kind", domain.Forbidden, "only signing keys belong to a tenant: omit the tenant, with an API key for "+
+				"all tenants")
 		}
 		if *tenantID != only && *kind == domain.KeySigning {
 			p.Add("tenantId", domain.Forbidden, "this is not the tenant of the request or of its API key: omit it")
@@ -150,7 +150,11 @@ func (u *Keys) Generate(ctx context.Context, by By, n usecase.NewKey) (Key, erro
 // Import stores a signing key that was made elsewhere. Its KnownAt is when it was imported, unless n has an earlier
 // one, so that an export distinguishes it from a key that was made here.
 func (u *Keys) Import(ctx context.Context, by By, k ImportedKey) (Key, error) {
-	n, err := k.read(u.Parse, u.Clock.Now())
+	now := u.Clock.Now()
+	n, err := k.read(u.Parse, now)
+	if err == nil {
+		err = checkKnown("knownInstant", n.KnownAt, now)
+	}
 	if err != nil {
 		return Key{}, result("import the key", err)
 	}
@@ -187,6 +191,14 @@ func (k ImportedKey) read(parse ParseKey, now time.Time) (usecase.NewKey, error)
 		n.KnownAt = now
 	}
 	return n, nil
+}
+
+// checkKnown returns an *Invalid of the field if verifiers know a key only after now: nobody can state that.
+func checkKnown(field string, known, now time.Time) error {
+	if known.After(now) {
+		return domain.NewInvalid(field, domain.Malformed, "this is in the future: omit it for a key that no verifier knows")
+	}
+	return nil
 }
 
 func (u *Keys) add(

@@ -53,7 +53,7 @@ func supersedes(o, k domain.SealedKey) bool {
 // timeline returns what happened to k and what will. The arguments are those of stateOf.
 func timeline(k domain.SealedKey, others []domain.SealedKey, now time.Time, r domain.KeyRules) []domain.KeyMoment {
 	if k.Kind == domain.KeySigning {
-		return signingKeys(others).Timeline(k.Signing(domain.Secret{}), now, r)
+		return untilEnd(k, signingKeys(others).Timeline(k.Signing(domain.Secret{}), now, r))
 	}
 	moments := []domain.KeyMoment{{At: k.CreatedAt, What: domain.MomentMade}}
 	add := func(what domain.KeyMomentKind, at time.Time) {
@@ -72,7 +72,21 @@ func timeline(k domain.SealedKey, others []domain.SealedKey, now time.Time, r do
 	add(domain.MomentRetired, k.RetiredAt)
 	add(domain.MomentRevoked, k.RevokedAt)
 	slices.SortStableFunc(moments, func(a, b domain.KeyMoment) int { return a.At.Compare(b.At) })
-	return moments
+	return untilEnd(k, moments)
+}
+
+// untilEnd returns the moments without those that do not come, because the key was retired or revoked before.
+func untilEnd(k domain.SealedKey, moments []domain.KeyMoment) []domain.KeyMoment {
+	end := k.RetiredAt
+	if end.IsZero() || !k.RevokedAt.IsZero() && k.RevokedAt.Before(end) {
+		end = k.RevokedAt
+	}
+	if end.IsZero() {
+		return moments
+	}
+	return slices.DeleteFunc(moments, func(m domain.KeyMoment) bool {
+		return m.At.After(end) && m.What != domain.MomentRetired && m.What != domain.MomentRevoked
+	})
 }
 
 // Effective is the algorithm that signs access tokens at an instant.
