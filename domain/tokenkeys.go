@@ -15,9 +15,14 @@ const (
 	tokenKeyEmergencyLead = 5 * time.Second
 )
 
-// Accepts reports whether token strings of the key are accepted at now.
-func (k TokenKey) Accepts(now time.Time) bool {
-	return (k.RetiredAt.IsZero() || now.Before(k.RetiredAt)) && (k.RevokedAt.IsZero() || now.Before(k.RevokedAt))
+// Accepts reports whether token strings of the key are accepted. No process that knows the end of the key accepts them,
+// whatever its clock shows: it may be behind the one that ended the key.
+func (k TokenKey) Accepts() bool { return k.RetiredAt.IsZero() && k.RevokedAt.IsZero() }
+
+// Ended reports whether the key has ended at now. Until then it mints, so that a login which comes before the successor
+// gets an answer.
+func (k TokenKey) Ended(now time.Time) bool {
+	return !k.RetiredAt.IsZero() && !now.Before(k.RetiredAt) || !k.RevokedAt.IsZero() && !now.Before(k.RevokedAt)
 }
 
 // mints reports whether the key mints from its start on. One that was revoked before it started never does. Any other

@@ -86,8 +86,8 @@ func TestARevokedTokenKeyEndsWhatItMinted(t *testing.T) {
 			t.Errorf("at %s key %d mints, want %d", rotated, k.Number, number)
 		}
 	}
-	if !keys[1].Accepts(at.Add(-µs)) || keys[1].Accepts(at) {
-		t.Error("the token strings of a revoked key are accepted until the successor starts, and not after")
+	if keys[1].Accepts() || keys[1].Ended(at.Add(-µs)) || !keys[1].Ended(at) {
+		t.Error("a revoked key mints until its successor starts, and its token strings are refused from the first")
 	}
 }
 

@@ -316,8 +316,11 @@ func TestStringsOfARevokedTokenKeyAreRefusedAndTheirSessionsEnd(t *testing.T) {
 	if next := w.key(t, "token-2"); !next.StartsAt.Equal(revoked.RevokedAt) {
 		t.Errorf("the successor starts at %s, want %s", next.StartsAt, revoked.RevokedAt)
 	}
-	for _, s := range []domain.Secret{first.TokenString, second.TokenString, other.TokenString} {
-		wantOutcome(t, w.exchanged(t, s), domain.RefusedInvalid, nil)
+	for _, behind := range []time.Duration{domain.MaxClockSkew, 0} {
+		w.clock.at = revoked.RevokedAt.Add(-behind)
+		for _, s := range []domain.Secret{first.TokenString, second.TokenString, other.TokenString} {
+			wantOutcome(t, w.exchanged(t, s), domain.RefusedInvalid, nil)
+		}
 	}
 	third := w.issued(t, "shop")
 	w.clock.advance(time.Hour)

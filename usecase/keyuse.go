@@ -31,7 +31,7 @@ func (k *Keys) present(ctx context.Context, s domain.Secret) (t domain.Presented
 			return t, false, nil
 		}
 	}
-	if !key.Accepts(k.Clock()) {
+	if !key.Accepts() {
 		return t, false, nil
 	}
 	if key.Key.IsZero() {
@@ -46,7 +46,7 @@ func (k *Keys) mint(t domain.RefreshToken) (domain.Secret, error) {
 	switch {
 	case !ok:
 		return domain.Secret{}, fmt.Errorf("mint: no token key is valid at %s", t.RotatedAt)
-	case !key.Accepts(k.Clock()):
+	case key.Ended(k.Clock()):
 		return domain.Secret{}, fmt.Errorf("mint with token key %d: %w", key.Number, errTokenKeyEnded)
 	case key.Key.IsZero():
 		return domain.Secret{}, fmt.Errorf("mint with token key %d: %w: %w", key.Number, domain.ErrUnavailable,
