@@ -36,6 +36,12 @@ var keyScenes = []keyScene{
 // Label implements rig.Part.
 func (s keyScene) Label() (name, about string) { return s.name, s.says }
 
+// everyKeyScene stands for all scenes.
+type everyKeyScene struct{}
+
+// Label implements rig.Part.
+func (everyKeyScene) Label() (name, about string) { return "keys", "every part in which keys change" }
+
 // oftenRotates has a service look at its keys every second, so that the worker is busy in a round of a minute.
 var oftenRotates = []change{
 	{"usecase/keyrotation.go", "KeyRotationInterval = time.Hour\n", "KeyRotationInterval = time.Second\n"},

@@ -392,6 +392,9 @@ func (c *changer) changeMaster(ctx context.Context) error {
 			}
 		}
 		for _, m := range c.members {
+			if ctx.Err() != nil {
+				return nil // the scene is over
+			}
 			m.settings.Env = c.env(step.master, step.previous)
 			if err := c.restart(ctx, m, c.random.IntN(2) == 0); err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/refreshd/refreshd/test/support/rig"
@@ -31,7 +32,7 @@ func findInScene(ctx context.Context, o options, m mutant, seed uint64, dir stri
 	}
 	by := "nothing: NOT FOUND"
 	if len(faults) > 0 {
-		by = fmt.Sprintf("%.160s", faults[0])
+		by = fmt.Sprintf("%.160s", strings.Join(strings.Fields(faults[0]), " "))
 	}
 	fmt.Fprintf(w, "| %s: %s | %s | %.0f s |\n", m.name, m.says, by, time.Since(began).Seconds())
 	return len(faults) > 0, nil

@@ -12,6 +12,9 @@
 // sessions are revoked. reach_check.go has the properties, reach_parts.go the rounds, reach_deeds.go their faults,
 // reach_mutants.go the mistakes to find. The program of a resource server is in the folder resource.
 //
+// In rounds of a third kind keys change: keys.go has the services and their load, keys_caches.go the verifiers with key
+// sets of every age, keys_master.go the master key, keys_ended.go revocations, keys_mutants.go the mistakes to find.
+//
 // It does not prove how refresh tokens affect each other, except by revocations that cover both and by the limit of a
 // user's refresh tokens. Other tests have these: signatures, purges, rate limits, applications that become inactive or
 // change their policy, bindings other than an API key, and requests that name another tenant.
@@ -63,7 +66,7 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	flags.DurationVar(&o.reach, "reach", 10*time.Minute, "how long to run the unchanged service with resource servers")
 	flags.DurationVar(&o.keys, "keys", 10*time.Minute, "how long to run the unchanged service while its keys change")
 	parse := rig.PartFlag(flags, "prove runs the service while processes are killed and networks fail. The parts are its "+
-		"rounds with resource servers, and those in which keys change.", everyPart(), everyPart())
+		"rounds with resource servers, and those in which keys change.", append(everyPart(), everyKeyScene{}), everyPart())
 	chosen, err := parse(args)
 	if err != nil {
 		return err
@@ -119,6 +122,8 @@ func split(chosen []rig.Part) (parts []*setting, scenes []keyScene) {
 			parts = append(parts, p)
 		case keyScene:
 			scenes = append(scenes, p)
+		case everyKeyScene:
+			scenes = append(scenes, keyScenes...)
 		}
 	}
 	return parts, scenes
