@@ -95,12 +95,30 @@ func keyRound(
 	if faults = f.faults.list(); len(faults) > 0 && ctx.Err() == nil {
 		err = nil // what follows from the fault
 	}
+	if len(faults) > 0 {
+		f.tellKeys(context.WithoutCancel(ctx))
+	}
 	for _, m := range f.members {
 		if m.service != nil && strings.Contains(m.service.Log(), "panic") {
 			faults = append(faults, "a panic in "+m.service.LogTail())
 		}
 	}
 	return faults, f.counts.n, err
+}
+
+// tellKeys prints what is stored of the signing keys, for a reader who looks for the cause of a fault.
+func (f *keyFleet) tellKeys(ctx context.Context) {
+	all, err := f.keys(ctx)
+	if err != nil {
+		fmt.Fprintln(f.progress, "the keys:", err)
+		return
+	}
+	fmt.Fprintln(f.progress, "the signing keys, at", f.now().UTC().Format(time.DateTime))
+	for _, k := range all {
+		if k.Kind == "signing" {
+			fmt.Fprintf(f.progress, "  %s %s of %q, %s: %v\n", k.ID, k.Algorithm, k.TenantID, k.State, k.Timeline)
+		}
+	}
 }
 
 const (
@@ -348,6 +366,16 @@ func (f *keyFleet) load(ctx context.Context, granted func(r *rand.Rand, s *keySe
 type storedKey struct {
 	ID, Kind, TenantID, Algorithm, State, SealedBy string
 	InsertInstant, StartsInstant                   int64
+	Timeline                                       []storedMoment
+}
+
+type storedMoment struct {
+	Instant int64
+	What    string
+}
+
+func (m storedMoment) String() string {
+	return m.What + " " + time.UnixMilli(m.Instant).UTC().Format(time.DateTime)
 }
 
 // keys returns all keys.
