@@ -23,6 +23,7 @@ var cacheAges = []time.Duration{0, 10 * time.Minute, time.Hour, 2 * time.Hour}
 type seenSet struct {
 	keys jwk.Set
 	last time.Time // by the clock of the services
+	from string    // the service and the true time of that
 }
 
 // verifiers are verifiers of every cache age at once: a token is refused if any key set lacks its key that one of them
@@ -63,7 +64,8 @@ func (v *verifiers) read(ctx context.Context, m *keyMember, tenant string) error
 		v.sets[tenant] = map[string]*seenSet{}
 	}
 	v.fleet.counts.add("key sets:", "read")
-	v.sets[tenant][string(res.Body)] = &seenSet{set, v.fleet.now()}
+	v.sets[tenant][string(res.Body)] = &seenSet{set, v.fleet.now(),
+		m.settings.Listen + time.Now().Format(" at 15:04:05.000")}
 	return nil
 }
 
@@ -146,8 +148,8 @@ func (v *verifiers) check(tenant string, t heldToken) {
 			}
 		}
 		if _, ok := s.keys.LookupKeyID(t.kid); !ok {
-			v.fleet.faults.add("a verifier that uses a key set of %s from %s ago refuses a token of key %s",
-				tenant, age.Round(time.Millisecond), t.kid)
+			v.fleet.faults.add("a verifier that uses a key set of %s from %s ago (%s) refuses a token of key %s (%s)",
+				tenant, age.Round(time.Millisecond), s.from, t.kid, time.Now().Format("15:04:05.000"))
 			continue
 		}
 		if _, err := jws.Verify([]byte(t.text), jws.WithKeySet(s.keys)); err != nil {
