@@ -88,16 +88,19 @@ failover: ## kill the database, restart and upgrade the service, put PgBouncer i
 	$(GO) test -v -count=1 -timeout=$(TIMEOUT) -run 'FailOver|Vanishes|PgBouncer|Pooler' ./adapter/gormstore
 
 # make prove FOR=1h MUTANTS= SEED=7; a history that is wrong is kept in .prove: go run ./test/system/prove -replay FILE
-# REACH is how long the rounds with resource servers take, PART which of them (go run ./test/system/prove -help).
+# REACH is how long the rounds with resource servers take, KEYS those in which keys change, PART which of both
+# (go run ./test/system/prove -help): make prove FOR=0s KEYS=10m PART=keys MUTANTS=
 FOR     ?= 10m
 REACH   ?= $(FOR)
+KEYS    ?= $(REACH)
 PART    ?=
 MUTANTS ?= all
 SEED    ?= 0
 .PHONY: prove
 prove: ## check each refresh token while machines die and networks lie (FOR=10m), and find broken services (MUTANTS=all)
 	@$(GO) run ./test/support/postgres/ensure
-	@$(GO) run ./test/system/prove -for='$(FOR)' -reach='$(REACH)' -part='$(PART)' -mutants='$(MUTANTS)' -seed='$(SEED)'
+	@$(GO) run ./test/system/prove -for='$(FOR)' -reach='$(REACH)' -keys='$(KEYS)' -part='$(PART)' \
+		-mutants='$(MUTANTS)' -seed='$(SEED)'
 
 .PHONY: test-full
 test-full: ## run every test twice, nothing from the test cache

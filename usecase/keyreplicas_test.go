@@ -79,7 +79,7 @@ func TestReplicasSignWithTheSameKeyForTheSameInstant(t *testing.T) {
 // old one, those with both in either order, and those with the new one. In the end all start on the new one alone, and
 // every key is the one that it was.
 func TestAChangeOfTheMasterKeySurvivesAnyOrderOfReplicasAndKills(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(100) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 2))
 			w := newWorld(t)

@@ -12,6 +12,9 @@
 // sessions are revoked. reach_check.go has the properties, reach_parts.go the rounds, reach_deeds.go their faults,
 // reach_mutants.go the mistakes to find. The program of a resource server is in the folder resource.
 //
+// In rounds of a third kind keys change: keys.go has the services and their load, keys_caches.go the verifiers with key
+// sets of every age, keys_master.go the master key, keys_ended.go revocations, keys_mutants.go the mistakes to find.
+//
 // It does not prove how refresh tokens affect each other, except by revocations that cover both and by the limit of a
 // user's refresh tokens. Other tests have these: signatures, purges, rate limits, applications that become inactive or
 // change their policy, bindings other than an API key, and requests that name another tenant.
@@ -48,6 +51,7 @@ type options struct {
 	keep     string
 	replay   string
 	reach    time.Duration
+	keys     time.Duration
 }
 
 func run(ctx context.Context, args []string, w io.Writer) error {
@@ -60,12 +64,14 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	flags.StringVar(&o.keep, "keep", ".prove", "directory for histories that are wrong")
 	flags.StringVar(&o.replay, "replay", "", "check and draw the history in this file, and do nothing more")
 	flags.DurationVar(&o.reach, "reach", 10*time.Minute, "how long to run the unchanged service with resource servers")
+	flags.DurationVar(&o.keys, "keys", 10*time.Minute, "how long to run the unchanged service while its keys change")
 	parse := rig.PartFlag(flags, "prove runs the service while processes are killed and networks fail. The parts are its "+
-		"rounds with resource servers.", reachParts, reachParts)
-	parts, err := parse(args)
+		"rounds with resource servers, and those in which keys change.", append(everyPart(), everyKeyScene{}), everyPart())
+	chosen, err := parse(args)
 	if err != nil {
 		return err
 	}
+	parts, scenes := split(chosen)
 	if o.replay != "" {
 		return replay(o, w)
 	}
@@ -82,16 +88,45 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	if o.duration > 0 {
 		errs = append(errs, proveIt(ctx, o, dir, w))
 	}
-	if o.reach > 0 {
+	if o.reach > 0 && len(parts) > 0 {
 		if len(parts) == len(reachParts) {
 			parts = fitting(parts, o)
 		}
 		errs = append(errs, proveReach(ctx, o, parts, dir, w))
 	}
+	if o.keys > 0 && len(scenes) > 0 {
+		errs = append(errs, proveKeys(ctx, o, scenes, dir, w))
+	}
 	if o.mutants != "" {
 		errs = append(errs, findMutants(ctx, o, dir, w))
 	}
 	return errors.Join(errs...)
+}
+
+// everyPart returns the rounds with resource servers, and those in which keys change.
+func everyPart() (all []rig.Part) {
+	for _, s := range reachParts {
+		all = append(all, s)
+	}
+	for _, s := range keyScenes {
+		all = append(all, s)
+	}
+	return all
+}
+
+// split returns the parts of each kind.
+func split(chosen []rig.Part) (parts []*setting, scenes []keyScene) {
+	for _, p := range chosen {
+		switch p := p.(type) {
+		case *setting:
+			parts = append(parts, p)
+		case keyScene:
+			scenes = append(scenes, p)
+		case everyKeyScene:
+			scenes = append(scenes, keyScenes...)
+		}
+	}
+	return parts, scenes
 }
 
 // replay checks a history again.

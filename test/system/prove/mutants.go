@@ -26,6 +26,8 @@ type mutant struct {
 	// servers that finds it; empty for the others.
 	breaks property
 	part   string
+	// scene is the name of the scene of keys that finds it; empty for the others.
+	scene string
 }
 
 // build returns how the program is built, unchanged or as a mutant. It has a clock; nothing else differs from the
@@ -51,6 +53,16 @@ func findMutants(ctx context.Context, o options, dir string, w io.Writer) error 
 	fmt.Fprintf(w, "\n| mutant | found by | after |\n|---|---|---|\n")
 	var missed []string
 	for i, m := range chosen {
+		if m.scene != "" {
+			found, err := findInScene(ctx, o, m, o.seed+uint64(i), dir, w)
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.name, err)
+			}
+			if !found {
+				missed = append(missed, m.name)
+			}
+			continue
+		}
 		if m.part != "" {
 			found, err := findInPart(ctx, o, m, o.seed+uint64(i), dir, w)
 			if err != nil {
@@ -113,7 +125,7 @@ const repeatedRecovery = "	if !t.RecoveredAt.IsZero() {\n		return t\n"
 var swapEachRecovery = change{rule, "		if t.RecoveredAt.IsZero() {\n			d.Event = ", "		if d.Write {\n			d.Event = "}
 
 // mutants are all of them.
-var mutants = slices.Concat(tokenMutants, reachMutants)
+var mutants = slices.Concat(tokenMutants, reachMutants, keyMutants)
 
 var tokenMutants = []mutant{
 	{
