@@ -59,6 +59,7 @@ type tenantKeys struct {
 	own            []domain.SigningKey
 	sharedRevision uint64                 // of the ring whose shared keys they include
 	set            atomic.Pointer[[]byte] // the JWK Set, made at the first request for it
+	instants       atomic.Pointer[keyInstants]
 }
 
 // held holds the signing keys that a process has loaded.
