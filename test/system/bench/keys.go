@@ -637,7 +637,7 @@ func (b *bench) exchangeSent(ctx context.Context, c *contender) (text, plan stri
 	for line := range strings.Lines(s.Log()) {
 		var logged struct{ Event, SQL string }
 		if json.Unmarshal([]byte(line), &logged) == nil && logged.Event == "database.statement" &&
-			strings.Contains(logged.SQL, "UPDATE refresh_tokens") {
+			strings.HasPrefix(strings.TrimSpace(logged.SQL), "UPDATE refresh_tokens") { // another one stamps revocations
 			text = logged.SQL
 		}
 	}
