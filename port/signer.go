@@ -40,6 +40,9 @@ type Signer interface {
 	// JWKS returns the public keys as a JWK Set (RFC 7517, section 5), ordered by `kid`. The same keys give the same
 	// bytes.
 	JWKS(keys []domain.SigningKey) ([]byte, error)
+
+	// Forget drops what the signer keeps of the key. It may be used again.
+	Forget(key domain.SigningKey)
 }
 
 // FindKey returns the signing key of that id. If there is none, its error is both ErrUnknownKey and ErrUnauthorized.

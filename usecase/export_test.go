@@ -43,3 +43,9 @@ func (f *Feed) TickSizes(tenantID string) (sizes []int) {
 	}
 	return sizes
 }
+
+// HoldsContent reports whether the process holds the content of the signing key.
+func (k *Keys) HoldsContent(id string) bool {
+	key, ok := k.held.byID.Load(id)
+	return ok && !key.(domain.SigningKey).Private.IsZero()
+}

@@ -354,6 +354,8 @@ func (n *notary) SignProof(context.Context, domain.SigningKey, domain.ViewProof)
 	return "", errors.New("a notary signs no proof")
 }
 
+func (n *notary) Forget(domain.SigningKey) {}
+
 func (n *notary) JWKS(keys []domain.SigningKey) ([]byte, error) {
 	var set []byte
 	for _, k := range keys {

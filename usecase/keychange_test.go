@@ -705,3 +705,33 @@ func TestNoKeyHasAnIDThatIsAFlag(t *testing.T) {
 		t.Errorf("got id %q, %v; want one that does not begin with a hyphen", key.ID, err)
 	}
 }
+
+// A process holds nothing of the content of a key that is retired or revoked: otherwise its memory grows with each
+// rotation of each tenant.
+func TestAnEndedKeyIsNotHeld(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	first := w.signedBy(t)
+	if !w.keys.HoldsContent(first) {
+		t.Fatalf("the content of %s, which signs, is not held", first)
+	}
+	next, err := w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{TenantID: "acme", Algorithm: domain.ES256})
+	must(t, err)
+	w.clock.at = next.StartsAt.Add(27 * time.Hour)
+	must(t, w.keys.Reload(t.Context()))
+	w.probe.forgotten = nil
+	_, err = w.keys.Retire(t.Context(), byOperator, first, false)
+	must(t, err)
+	if w.keys.HoldsContent(first) || !slices.Contains(w.probe.forgotten, first) {
+		t.Errorf("the retired key %s is held, or the signer keeps it; forgotten: %q", first, w.probe.forgotten)
+	}
+	_, err = w.keys.Revoke(t.Context(), byOperator, next.ID, usecase.RevokeKey{NewKey: true})
+	must(t, err)
+	if w.keys.HoldsContent(next.ID) || !slices.Contains(w.probe.forgotten, next.ID) {
+		t.Errorf("the revoked key %s is held, or the signer keeps it; forgotten: %q", next.ID, w.probe.forgotten)
+	}
+	other := w.open(t)
+	if kid := published(t, other, "acme"); slices.Contains(kid, first) || other.keys.HoldsContent(first) {
+		t.Errorf("a process that starts later holds the retired key %s, or publishes it: %q", first, kid)
+	}
+}

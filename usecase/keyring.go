@@ -59,12 +59,13 @@ type tenantKeys struct {
 	own            []domain.SigningKey
 	sharedRevision uint64                 // of the ring whose shared keys they include
 	set            atomic.Pointer[[]byte] // the JWK Set, made at the first request for it
+	instants       atomic.Pointer[keyInstants]
 }
 
 // held holds the signing keys that a process has loaded.
 //
-// The keys of a tenant are loaded when they are first needed, and stay: 3 KB of live heap for one key of ES256, with
-// its JWK Set and the signer's copy. After that each reading of the ring updates them.
+// The keys of a tenant are loaded when they are first needed, and stay. After that each reading of the ring updates
+// them. Of a key that is retired or revoked the content is not held: a tenant has more of these with each rotation.
 type held struct {
 	tenants sync.Map // tenant id -> *tenantKeys
 	byID    sync.Map // `kid` -> domain.SigningKey; of tenants that are loaded, and shared ones
@@ -213,10 +214,17 @@ func (k *Keys) with(keys []domain.SigningKey, s domain.SealedKey) []domain.Signi
 	return keys
 }
 
-// signingKey returns the key of s, and opens it unless that was done before.
+// signingKey returns the key of s, and opens it unless that was done before, or the key is retired or revoked.
 func (k *Keys) signingKey(s domain.SealedKey) domain.SigningKey {
 	key := s.Signing(domain.Secret{})
-	if known, ok := k.held.byID.Load(s.ID); ok {
+	known, ok := k.held.byID.Load(s.ID)
+	if !key.Published() {
+		if ok {
+			k.Signer.Forget(known.(domain.SigningKey))
+		}
+		return key
+	}
+	if ok {
 		key.Private = known.(domain.SigningKey).Private
 	}
 	if key.Private.IsZero() {

@@ -17,6 +17,8 @@ const (
 	keyRotationDelay = time.Minute
 	// keyRotationPage is the number of keys that are read in one step.
 	keyRotationPage = 500
+	// keyLeaseAge is the age at which a pass renews its lease, which lasts as long as the interval.
+	keyLeaseAge = time.Minute
 	// hashKeyIdle is how long after its successor a key that hashes API keys is retired, if no API key needs it.
 	hashKeyIdle = time.Hour
 )
@@ -54,8 +56,16 @@ func (r *KeyRotation) Run(ctx context.Context, passed func(KeyPass, error)) {
 // Pass looks at all keys once. It returns what it did also with an error, which is ErrConflict if another process makes
 // a pass or has made one within the interval.
 func (r *KeyRotation) Pass(ctx context.Context) (did KeyPass, err error) {
+	leased := r.Clock()
 	if err := r.lease(ctx); err != nil {
 		return did, err
+	}
+	renew := func() error { // not for each tenant: that would be one write more for each key
+		if recent(r.Clock(), leased, keyLeaseAge) {
+			return nil
+		}
+		leased = r.Clock()
+		return r.lease(ctx)
 	}
 	defer func() {
 		if err != nil && !errors.Is(err, domain.ErrConflict) {
@@ -64,7 +74,7 @@ func (r *KeyRotation) Pass(ctx context.Context) (did KeyPass, err error) {
 			_ = r.Jobs.Release(ctx, port.JobRotateKeys, r.LeaseHolder) // otherwise it expires
 		}
 	}()
-	if err := r.visit(ctx, "", &did); err != nil {
+	if err := r.visit(ctx, dueTenant{standby: true, reschedule: true, retire: true}, &did); err != nil {
 		return did, Wrap("rotate keys", err)
 	}
 	if err := r.retireOthers(ctx, &did); err != nil {
@@ -80,12 +90,12 @@ func (r *KeyRotation) Pass(ctx context.Context) (did KeyPass, err error) {
 		if err != nil {
 			return did, Wrap("rotate keys", err)
 		}
-		for _, tenantID := range r.due(page, shared.signing.All()) {
+		for _, due := range r.due(page, shared.signing.All()) {
 			began := r.Clock()
-			if err := r.lease(ctx); err != nil {
+			if err := renew(); err != nil {
 				return did, err
 			}
-			if err := r.visit(ctx, tenantID, &did); err != nil {
+			if err := r.visit(ctx, due, &did); err != nil {
 				return did, Wrap("rotate keys", err)
 			}
 			if err := r.rest(ctx, began); err != nil {
@@ -99,7 +109,7 @@ func (r *KeyRotation) Pass(ctx context.Context) (did KeyPass, err error) {
 		if err := r.rest(ctx, began); err != nil {
 			return did, err
 		}
-		if err := r.lease(ctx); err != nil {
+		if err := renew(); err != nil {
 			return did, err
 		}
 	}
@@ -122,9 +132,15 @@ func (r *KeyRotation) rest(ctx context.Context, began time.Time) error {
 	return r.Pause(ctx, min(max(purgeRest*r.Clock().Sub(began), purgeMinPause), purgeMaxPause))
 }
 
+// dueTenant is a tenant for which something may have to be done; with an empty id all tenants together.
+type dueTenant struct {
+	id                          string
+	standby, reschedule, retire bool
+}
+
 // due returns the tenants of a page for which something may have to be done, in order. The page lacks revoked keys, so
 // a tenant whose only key of an algorithm has not started may need a standby too: that one may sign already.
-func (r *KeyRotation) due(page []domain.SealedKey, shared []domain.SigningKey) (tenants []string) {
+func (r *KeyRotation) due(page []domain.SealedKey, shared []domain.SigningKey) (tenants []dueTenant) {
 	now, rules := r.Clock.Now(), r.Keys.rules()
 	for from, to := 0, 0; from < len(page); from = to {
 		tenantID := page[from].TenantID
@@ -138,22 +154,25 @@ func (r *KeyRotation) due(page []domain.SealedKey, shared []domain.SigningKey) (
 			}
 		}
 		keys := domain.NewSigningKeys(own...)
-		is := len(keys.DueToRetire(tenantID, now, rules)) > 0 || len(keys.Rescheduled(tenantID, now, rules)) > 0
-		for a, n := range started {
-			is = is || n == 0 || keys.NeedsStandby(tenantID, a, now)
+		due := dueTenant{
+			id: tenantID, retire: len(keys.DueToRetire(tenantID, now, rules)) > 0,
+			reschedule: len(keys.Rescheduled(tenantID, now, rules)) > 0,
 		}
-		if is {
-			tenants = append(tenants, tenantID)
+		for a, n := range started {
+			due.standby = due.standby || n == 0 || keys.NeedsStandby(tenantID, a, now)
+		}
+		if due.standby || due.reschedule || due.retire {
+			tenants = append(tenants, due)
 		}
 	}
 	return tenants
 }
 
-// visit makes the standbys of a tenant, or for an empty id of all tenants together, gives those that there are the
-// starts that the setting of the rotation asks for, and retires what is due.
-func (r *KeyRotation) visit(ctx context.Context, tenantID string, did *KeyPass) error {
-	if tenantID != "" {
-		_, err := r.Tenants.Tenant(ctx, tenantID)
+// visit makes the standbys of a tenant, gives those that there are the starts that the setting of the rotation asks for,
+// and retires its keys, as far as that is due.
+func (r *KeyRotation) visit(ctx context.Context, due dueTenant, did *KeyPass) error {
+	if due.id != "" {
+		_, err := r.Tenants.Tenant(ctx, due.id)
 		if errors.Is(err, domain.ErrNotFound) { // deleted
 			return nil
 		}
@@ -161,41 +180,49 @@ func (r *KeyRotation) visit(ctx context.Context, tenantID string, did *KeyPass) 
 			return err
 		}
 	}
-	made := make(map[domain.Algorithm]domain.OpenKey)
-	added, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {
-		return r.Keys.standbys(ctx, tenantID, now, made)
-	})
-	if err != nil {
-		return err
-	}
-	did.Made += len(added)
-	if _, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {
-		stored, err := r.Keys.stored(ctx, tenantID)
+	if due.standby {
+		made := make(map[domain.Algorithm]domain.OpenKey)
+		added, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {
+			return r.Keys.standbys(ctx, due.id, now, made)
+		})
+		did.Made += len(added)
 		if err != nil {
-			return keyStep{}, err
+			return err
 		}
-		starts := make(map[string]time.Time)
-		for _, key := range stored.signing.Rescheduled(tenantID, now, r.Keys.rules()) {
-			starts[key.ID] = key.StartsAt
-		}
-		return changing(domain.KeyChanged, stored.rows, func(s *domain.SealedKey) {
-			if start, is := starts[s.ID]; is && s.Kind == domain.KeySigning {
-				s.StartsAt = start
+	}
+	if due.reschedule {
+		_, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {
+			stored, err := r.Keys.stored(ctx, due.id)
+			if err != nil {
+				return keyStep{}, err
 			}
-		}), nil
-	}); err != nil {
-		return err
+			starts := make(map[string]time.Time)
+			for _, key := range stored.signing.Rescheduled(due.id, now, r.Keys.rules()) {
+				starts[key.ID] = key.StartsAt
+			}
+			return changing(domain.KeyChanged, stored.rows, func(s *domain.SealedKey) {
+				if start, is := starts[s.ID]; is && s.Kind == domain.KeySigning {
+					s.StartsAt = start
+				}
+			}), nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if !due.retire {
+		return nil
 	}
 	retired, err := r.Keys.edit(ctx, domain.Service(), func(now time.Time) (keyStep, error) {
-		stored, err := r.Keys.stored(ctx, tenantID)
+		stored, err := r.Keys.stored(ctx, due.id)
 		if err != nil {
 			return keyStep{}, err
 		}
-		due := make(map[string]bool)
-		for _, key := range stored.signing.DueToRetire(tenantID, now, r.Keys.rules()) {
-			due[key.ID] = true
+		ids := make(map[string]bool)
+		for _, key := range stored.signing.DueToRetire(due.id, now, r.Keys.rules()) {
+			ids[key.ID] = true
 		}
-		return retiring(stored.rows, now, func(s domain.SealedKey) bool { return s.Kind == domain.KeySigning && due[s.ID] }),
+		return retiring(stored.rows, now, func(s domain.SealedKey) bool { return s.Kind == domain.KeySigning && ids[s.ID] }),
 			nil
 	})
 	did.Retired += len(retired)

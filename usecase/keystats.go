@@ -22,30 +22,47 @@ type KeyStats struct {
 	Refusal *time.Duration
 }
 
-// keyInstants are what KeyStats is computed from, as of a revision of the ring. They change with the keys, and when one
-// of them has passed; a service may have loaded 100 000 tenants.
+// keyInstants are what KeyStats is computed from, as of an instant. They change with the keys, and when one of them has
+// passed. A service may have loaded 100 000 tenants, and every second keys of some of them change while all are
+// rotated: so those of each tenant are kept.
 type keyInstants struct {
 	at                       time.Time
-	revision                 uint64
 	since, nextStep, refusal time.Time // zero for none
 }
 
-// statsCache holds the last keyInstants.
+// hold reports whether they are the same at now, as long as the keys are.
+func (i keyInstants) hold(now time.Time) bool {
+	passed := func(at time.Time) bool { return !at.IsZero() && !at.After(now) }
+	return !now.Before(i.at) && !passed(i.nextStep) && !passed(i.refusal)
+}
+
+// include makes each of them the earlier of two.
+func (i *keyInstants) include(other keyInstants) {
+	for _, of := range []struct {
+		to *time.Time
+		at time.Time
+	}{{&i.since, other.since}, {&i.nextStep, other.nextStep}, {&i.refusal, other.refusal}} {
+		if !of.at.IsZero() && (of.to.IsZero() || of.at.Before(*of.to)) {
+			*of.to = of.at
+		}
+	}
+}
+
+// statsCache holds the last keyInstants of all tenants, as of a revision of the ring.
 type statsCache struct {
-	mu   sync.Mutex
-	last keyInstants
+	mu       sync.Mutex
+	last     keyInstants
+	revision uint64
 }
 
 // Stats describes the signing keys now. It makes no call of the store.
 func (k *Keys) Stats(ctx context.Context) KeyStats {
 	k.stats.mu.Lock()
 	defer k.stats.mu.Unlock()
-	now, i := k.Clock.Now(), k.stats.last
-	passed := func(at time.Time) bool { return !at.IsZero() && !at.After(now) && at.After(i.at) }
-	if i.revision != k.ring.Load().revision || !recent(now, i.at, keyStatsInterval) || passed(i.nextStep) ||
-		passed(i.refusal) {
+	now, i, revision := k.Clock.Now(), k.stats.last, k.ring.Load().revision
+	if k.stats.revision != revision || !recent(now, i.at, keyStatsInterval) || !i.hold(now) {
 		i = k.instants(ctx, now)
-		k.stats.last = i
+		k.stats.last, k.stats.revision = i, revision
 	}
 	var s KeyStats
 	until := func(at time.Time) *time.Duration {
@@ -63,36 +80,43 @@ func (k *Keys) Stats(ctx context.Context) KeyStats {
 
 // instants goes through the tenants that are loaded.
 func (k *Keys) instants(ctx context.Context, now time.Time) keyInstants {
-	i := keyInstants{at: now, revision: k.ring.Load().revision}
-	earlier := func(a *time.Time, b time.Time) {
-		if a.IsZero() || b.Before(*a) {
-			*a = b
-		}
-	}
+	all := keyInstants{at: now}
 	k.held.tenants.Range(func(id, _ any) bool {
 		keys, err := k.ofTenant(ctx, id.(string)) // with the shared keys of now
 		if err != nil {
 			return true
 		}
-		for _, a := range domain.Algorithms {
-			if !keys.Has(a) { // no policy wants it, or its key is not made yet
-				continue
-			}
-			if key, ok := keys.SigningAt(a, now); ok {
-				since := key.StartsAt
-				if since.Before(key.CreatedAt) || since.After(now) {
-					since = key.CreatedAt
-				}
-				earlier(&i.since, since)
-			}
+		i := keys.instants.Load()
+		if i == nil || !i.hold(now) {
+			i = k.instantsOf(keys.SigningKeys, now)
+			keys.instants.Store(i)
 		}
-		if at, ok := keys.NextStep(now); ok {
-			earlier(&i.nextStep, at)
-		}
-		if in, ok := keys.RefusalIn(now, k.CacheAge); ok {
-			earlier(&i.refusal, now.Add(in))
-		}
+		all.include(*i)
 		return true
 	})
+	return all
+}
+
+// instantsOf returns those of one tenant.
+func (k *Keys) instantsOf(keys domain.SigningKeys, now time.Time) *keyInstants {
+	i := &keyInstants{at: now}
+	for _, a := range domain.Algorithms {
+		if !keys.Has(a) { // no policy wants it, or its key is not made yet
+			continue
+		}
+		if key, ok := keys.SigningAt(a, now); ok {
+			since := key.StartsAt
+			if since.Before(key.CreatedAt) || since.After(now) {
+				since = key.CreatedAt
+			}
+			i.include(keyInstants{since: since})
+		}
+	}
+	if at, ok := keys.NextStep(now); ok {
+		i.nextStep = at
+	}
+	if in, ok := keys.RefusalIn(now, k.CacheAge); ok {
+		i.refusal = now.Add(in)
+	}
 	return i
 }

@@ -1,12 +1,15 @@
 package usecase_test
 
 import (
+	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -53,4 +56,38 @@ func TestKeyStatsShowTheWorstOfTheLoadedTenants(t *testing.T) {
 	want("verifiers know it", usecase.KeyStats{Age: 3 * time.Hour, NextStep: new(22 * time.Hour)})
 	wait(23 * time.Hour)
 	want("the standby signs", usecase.KeyStats{Age: 24 * time.Hour})
+}
+
+// While the keys of 100 000 tenants are rotated, some change every second. The metrics must not go through the keys of
+// all loaded tenants again for that: those of tenants without a change are known.
+func TestKeyStatsComputeOnlyTheTenantsThatChanged(t *testing.T) {
+	w := newWorld(t)
+	const tenants = 300
+	for i := range tenants {
+		id := fmt.Sprintf("t%d", i)
+		must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: id, Name: id}))
+		w.signingKey(t, domain.SealedKey{TenantID: id, Algorithm: domain.ES256, Number: 1, ID: id})
+		published(t, replica{keys: w.keys, publish: w.publish}, id)
+	}
+	computed := func() (objects uint64) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		w.keys.Stats(t.Context())
+		runtime.ReadMemStats(&after)
+		return after.Mallocs - before.Mallocs
+	}
+	must(t, w.keys.Reload(t.Context()))
+	if first := computed(); first < tenants {
+		t.Fatalf("the first computation allocates %d objects, which shows nothing", first)
+	}
+	w.clock.advance(time.Second)
+	w.signingKey(t, domain.SealedKey{TenantID: "t7", Algorithm: domain.ES256, Number: 2, ID: "next",
+		StartsAt: w.clock.now().Add(time.Hour)})
+	must(t, w.keys.Reload(t.Context()))
+	if again := computed(); again > tenants {
+		t.Errorf("after a change of one tenant the computation allocates %d objects, of %d tenants", again, tenants)
+	}
+	if next := w.keys.Stats(t.Context()).NextStep; next == nil || *next != time.Hour {
+		t.Errorf("the next step is in %v, want the new one, in an hour", next)
+	}
 }

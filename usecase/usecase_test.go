@@ -314,6 +314,8 @@ type probe struct {
 	how    fault
 	struck int // how many calls there were when one failed; 0 before
 
+	forgotten []string // the ids of the keys of which nothing is kept
+
 	verified *domain.AccessToken // if set, what an access token that verifies says instead
 }
 
@@ -632,6 +634,13 @@ func (p *probe) Verify(ctx context.Context, find port.FindKey, token string) (do
 func (p *probe) JWKS(keys []domain.SigningKey) ([]byte, error) {
 	return through(context.Background(), p, "JWKS",
 		func(context.Context) ([]byte, error) { return p.Signer.JWKS(keys) })
+}
+
+func (p *probe) Forget(key domain.SigningKey) {
+	p.mu.Lock()
+	p.forgotten = append(p.forgotten, key.ID)
+	p.mu.Unlock()
+	p.Signer.Forget(key)
 }
 
 // byBackend is the origin of the requests of these tests.

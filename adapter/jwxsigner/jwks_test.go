@@ -99,3 +99,20 @@ func TestJWKSOfNoKeysIsAnEmptySet(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// Of 100 000 tenants with several published keys each, only those that sign are kept parsed, and none that has ended.
+func TestOnlyKeysThatSignAreKept(t *testing.T) {
+	for _, a := range domain.Algorithms {
+		s, key := jwxsigner.New(rand.Reader), newKey(t, "kid", a)
+		if _, err := s.JWKS([]domain.SigningKey{key}); err != nil || s.Kept() != 0 {
+			t.Errorf("%s: after a key set: %v; %d keys are kept, want none", a, err, s.Kept())
+		}
+		token := domain.AccessToken{Type: domain.AccessTokenTypes[0]}
+		if _, err := s.Sign(t.Context(), key, token); err != nil || s.Kept() != 1 {
+			t.Errorf("%s: after a signature: %v; %d keys are kept, want 1", a, err, s.Kept())
+		}
+		if s.Forget(key); s.Kept() != 0 {
+			t.Errorf("%s: %d keys are kept after the only one was forgotten", a, s.Kept())
+		}
+	}
+}

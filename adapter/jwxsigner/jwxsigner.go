@@ -68,7 +68,7 @@ const (
 // Signer signs and verifies access tokens. It is safe for concurrent use.
 type Signer struct {
 	random io.Reader
-	parsed sync.Map // keySource -> *key; one entry for each key that was ever used
+	parsed sync.Map // keySource -> *key; one entry for each key that has signed or verified, until it is forgotten
 }
 
 var _ port.Signer = (*Signer)(nil)
@@ -268,11 +268,11 @@ func (s *Signer) JWKS(keys []domain.SigningKey) ([]byte, error) {
 		Keys []jwk.Key `json:"keys"`
 	}{make([]jwk.Key, 0, len(keys))}
 	for _, key := range keys {
-		k, err := s.key(key)
+		private, err := s.private(key)
 		if err != nil {
-			return nil, fmt.Errorf("jwxsigner: publish: %w", err)
+			return nil, fmt.Errorf("jwxsigner: publish: key %q for %q: %w", key.ID, key.Algorithm, err)
 		}
-		public, err := publicJWK(key.ID, k.algorithm, k.private.Public())
+		public, err := publicJWK(key.ID, jwa.SignatureAlgorithm(key.Algorithm), private.Public())
 		if err != nil {
 			return nil, fmt.Errorf("jwxsigner: publish key %q: %w", key.ID, err)
 		}
@@ -284,6 +284,9 @@ func (s *Signer) JWKS(keys []domain.SigningKey) ([]byte, error) {
 	}
 	return text, nil
 }
+
+// Forget implements [port.Signer].
+func (s *Signer) Forget(key domain.SigningKey) { s.parsed.Delete(sourceOf(key)) }
 
 func publicJWK(id string, a jwa.SignatureAlgorithm, public any) (jwk.Key, error) {
 	k, err := jwk.FromRaw(public)

@@ -45,9 +45,13 @@ type keySource struct {
 	digest    [sha256.Size]byte
 }
 
+func sourceOf(k domain.SigningKey) keySource {
+	return keySource{k.Algorithm, k.ID, sha256.Sum256([]byte(k.Private.Reveal()))}
+}
+
 // key parses k once, because parsing an RSA key takes longer than signing with it.
 func (s *Signer) key(k domain.SigningKey) (*key, error) {
-	source := keySource{k.Algorithm, k.ID, sha256.Sum256([]byte(k.Private.Reveal()))}
+	source := sourceOf(k)
 	if known, ok := s.parsed.Load(source); ok {
 		return known.(*key), nil
 	}
@@ -59,37 +63,51 @@ func (s *Signer) key(k domain.SigningKey) (*key, error) {
 	return parsed, nil
 }
 
-func parse(from domain.SigningKey) (*key, error) {
+// private returns the private key of k. It does not keep what it parses: most keys of a set do not sign, and a parsed
+// key takes half of the memory of one.
+func (s *Signer) private(k domain.SigningKey) (crypto.Signer, error) {
+	if known, ok := s.parsed.Load(sourceOf(k)); ok {
+		return known.(*key).private, nil
+	}
+	return parsePrivate(k)
+}
+
+// parsePrivate returns the deterministic form of a private key.
+func parsePrivate(from domain.SigningKey) (crypto.Signer, error) {
 	der := []byte(from.Private.Reveal())
 	private, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return nil, errors.New("it is not PKCS #8, DER") // without the cause, which may quote the key
 	}
-	k := &key{algorithm: jwa.SignatureAlgorithm(from.Algorithm)}
 	switch p := private.(type) {
 	case ed25519.PrivateKey:
 		if from.Algorithm == domain.EdDSA {
-			k.private = p
+			return p, nil
 		}
 	case *ecdsa.PrivateKey:
 		if from.Algorithm == domain.ES256 && p.Curve == elliptic.P256() {
-			k.private = rfc6979{p}
+			return rfc6979{p}, nil
 		}
 	case *rsa.PrivateKey:
 		switch {
 		case p.N.BitLen() < minRSABits || p.N.BitLen() > maxRSABits:
 		case from.Algorithm == domain.RS256:
-			k.private = p
+			return p, nil
 		case from.Algorithm == domain.PS256:
 			secret, err := hkdf.Key(sha256.New, der, nil, "refreshd PS256 salt 1", sha256.Size)
 			if err != nil {
 				return nil, fmt.Errorf("derive the salt's secret: %w", err)
 			}
-			k.private = derivedSalt{p, secret}
+			return derivedSalt{p, secret}, nil
 		}
 	}
-	if k.private == nil {
-		return nil, errors.New("its type or size does not fit the algorithm")
+	return nil, errors.New("its type or size does not fit the algorithm")
+}
+
+func parse(from domain.SigningKey) (k *key, err error) {
+	k = &key{algorithm: jwa.SignatureAlgorithm(from.Algorithm)}
+	if k.private, err = parsePrivate(from); err != nil {
+		return nil, err
 	}
 	k.headers = make(map[domain.AccessTokenType]string, len(domain.AccessTokenTypes))
 	for _, t := range domain.AccessTokenTypes {

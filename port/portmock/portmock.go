@@ -1838,6 +1838,18 @@ func (m *MockSigner) EXPECT() *MockSignerMockRecorder {
 	return m.recorder
 }
 
+// Forget mocks base method.
+func (m *MockSigner) Forget(arg0 domain.SigningKey) {
+	m.ctrl.T.Helper()
+	m.ctrl.Call(m, "Forget", arg0)
+}
+
+// Forget indicates an expected call of Forget.
+func (mr *MockSignerMockRecorder) Forget(arg0 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Forget", reflect.TypeOf((*MockSigner)(nil).Forget), arg0)
+}
+
 // JWKS mocks base method.
 func (m *MockSigner) JWKS(arg0 []domain.SigningKey) ([]byte, error) {
 	m.ctrl.T.Helper()

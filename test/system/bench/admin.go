@@ -29,10 +29,12 @@ var adminParts = []part{
 		run: adminBeforePart, apart: true},
 }
 
-// adminPart runs all of them. Without an older program it leaves out the last one.
-func adminPart(ctx context.Context, b *bench) error {
-	for _, p := range adminParts {
-		if p.name == "admin-before" && b.baseName == "" {
+func adminPart(ctx context.Context, b *bench) error { return b.allOf(ctx, adminParts, "admin-before") }
+
+// allOf runs the parts; without an older program all but before, which compares with it.
+func (b *bench) allOf(ctx context.Context, parts []part, before string) error {
+	for _, p := range parts {
+		if p.name == before && b.baseName == "" {
 			continue
 		}
 		begun := time.Now()
@@ -373,12 +375,7 @@ func (b *bench) checkAdminPlans(
 	if len(sent) == 0 {
 		return 0, errors.New("the service logged no statement of a list")
 	}
-	config, err := pgx.ParseConfig(dsn)
-	if err != nil {
-		return 0, err
-	}
-	config.RuntimeParams["options"] = sessionSettings
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := connectAsService(ctx, dsn)
 	if err != nil {
 		return 0, err
 	}
@@ -395,6 +392,16 @@ func (b *bench) checkAdminPlans(
 	return len(sent), nil
 }
 
+// connectAsService returns a connection with the settings of the service's.
+func connectAsService(ctx context.Context, dsn string) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	config.RuntimeParams["options"] = sessionSettings
+	return pgx.ConnectConfig(ctx, config)
+}
+
 // genericPlan returns the plan of a statement for arguments that are not known.
 func genericPlan(ctx context.Context, conn *pgx.Conn, text string) (plan string, err error) {
 	most := 0
@@ -409,7 +416,7 @@ func genericPlan(ctx context.Context, conn *pgx.Conn, text string) (plan string,
 	if most > 0 {
 		execute += " (" + strings.Join(slices.Repeat([]string{"NULL"}, most), ", ") + ")"
 	}
-	for _, step := range []string{"PREPARE planned AS " + text, "EXPLAIN " + execute, "DEALLOCATE planned"} {
+	for _, step := range []string{"PREPARE planned AS " + text, "EXPLAIN (COSTS OFF) " + execute, "DEALLOCATE planned"} {
 		results, err := conn.PgConn().Exec(ctx, step).ReadAll()
 		if err != nil {
 			return "", err
@@ -577,11 +584,17 @@ func (d *deletion) once(ctx context.Context) error {
 	return d.refused(ctx)
 }
 
-// adminBeforePart compares exchanges with those of the older program.
 func adminBeforePart(ctx context.Context, b *bench) error {
 	b.report.section("Administration: exchanges, PostgreSQL")
+	_, err := b.besideOlder(ctx, "administration", "admin")
+	return err
+}
+
+// besideOlder compares exchanges with those of the older program. prefix begins the names of the figures. It returns
+// both sides: this program's first.
+func (b *bench) besideOlder(ctx context.Context, what, prefix string) ([]*beforeSide, error) {
 	if b.baseName == "" {
-		return errors.New("name the older program with -base")
+		return nil, errors.New("name the older program with -base")
 	}
 	var (
 		sides    []*beforeSide
@@ -591,30 +604,30 @@ func adminBeforePart(ctx context.Context, b *bench) error {
 		how := setup{program: []rig.Program{b.program, b.base}[i], mode: asItComes, policy: es256}
 		side, err := b.beforeOnPostgres(ctx, how, name)
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		sides = append(sides, side)
 		variants = append(variants, variant{name: "exchange, " + name, run: func(n int) (run, error) {
 			return side.contends.run(ctx, b.plan.window, n)
 		}})
 	}
-	s, err := b.turns("exchanges, administration", b.plan.exchangeRounds, variants, beforeUsers)
+	s, err := b.turns("exchanges, "+what, b.plan.exchangeRounds, variants, beforeUsers)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	hot, err := b.beforeHot(ctx, sides)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	now, before := variants[0].name, variants[1].name
 	more := difference(s, now, before, beforeUsers, objects)
 	b.report.say("%d rounds. An exchange allocates %s objects more than before.", b.plan.exchangeRounds,
 		figures.Format(more, "%.1f"))
 	b.report.table(s.table(variants, before, beforeUsers))
-	b.report.figure("admin exchange", s.ratio(now, before, beforeUsers, perSecond))
-	b.report.figure("admin objects", more)
-	b.report.figure("admin hot", hot)
-	return nil
+	b.report.figure(prefix+" exchange", s.ratio(now, before, beforeUsers, perSecond))
+	b.report.figure(prefix+" objects", more)
+	b.report.figure(prefix+" hot", hot)
+	return sides, nil
 }
 
 // adminTargets are the targets of adminParts.

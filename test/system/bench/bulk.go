@@ -24,6 +24,7 @@ type bulk struct {
 	dsn       string
 	rows      int
 	spread    int // the hoarder has every spread-th token, until it has enough
+	tenants   int // that the tokens belong to in turn, see keyTenant; 0 for the prototype's tenant
 	key       domain.TokenKey
 	users     []*user // issued by the service, with names that pgbench's scripts know
 	algorithm string  // that signs access tokens
@@ -82,6 +83,8 @@ func bulkInsert(ctx context.Context, c *pgx.Conn) (string, error) {
 			value = "bench_id(i)"
 		case column == "user_id":
 			value = "CASE WHEN i % $2 = 0 AND i / $2 <= $3 THEN $4 ELSE 'bulk-' || i / 2 END"
+		case column == "tenant_id":
+			value = "CASE WHEN $8::bigint > 0 THEN 't' || 1 + i % greatest($8::bigint, 1) ELSE " + value + " END"
 		case kind == "bigint": // an instant, in microseconds, or a small number
 			value = "CASE WHEN " + value + " > 1000000000000000 THEN " + value + " - $5 ELSE " + value + " END"
 		}
@@ -180,7 +183,7 @@ func (b *bench) grow(ctx context.Context, k *bulk, rows int, age time.Duration) 
 			b.progress("loading refresh tokens: %d of %d", k.rows, rows)
 			last := min(k.rows+bulkSize, rows)
 			if _, err := c.Exec(ctx, insert, k.prototype[:], k.spread, hoarderHas, hoarder, age.Microseconds(),
-				k.rows+1, last); err != nil {
+				k.rows+1, last, k.tenants); err != nil {
 				return fmt.Errorf("load refresh tokens: %w", err)
 			}
 			k.rows = last

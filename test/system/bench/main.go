@@ -80,7 +80,10 @@ var parts = slices.Concat([]part{
 }, reachParts, []part{
 	{name: "admin", about: "lists of an operator, deletion of a tenant, and exchanges beside an older program: all of " +
 		"the following; only if it is named", run: adminPart, apart: true},
-}, adminParts)
+}, adminParts, []part{
+	{name: "keys", about: "tenants with signing keys of their own: key sets, memory, rotation of all, lists, and " +
+		"exchanges beside an older program: all of the following; only if it is named", run: keysPart, apart: true},
+}, keysParts)
 
 // bench is the state that the parts share.
 type bench struct {

@@ -24,6 +24,8 @@ type plan struct {
 	// The part admin: how much there is, how many pages lead to a deep one, and how many requests are measured.
 	adminSessions, adminObjects, adminEvents, adminDeleted int
 	adminPages, adminCalls                                 int
+	// The part keys: tenants with keys of their own, key sets that are requested, and rounds of a pass over all keys.
+	keyTenants, keySets, keyRounds int
 }
 
 var (
@@ -34,6 +36,7 @@ var (
 		reachSessions: 200_000, reachRounds: 3,
 		adminSessions: 500_000, adminObjects: 2_000, adminEvents: 100_000, adminDeleted: 200_000,
 		adminPages: 10, adminCalls: 100,
+		keyTenants: 10_000, keySets: 1_000, keyRounds: 5,
 	}
 	normalPlan = plan{
 		name: "normal", window: window{500 * time.Millisecond, time.Second}, pool: 1_000_000,
@@ -42,6 +45,7 @@ var (
 		reachSessions: 1_000_000, reachRounds: 10,
 		adminSessions: 5_000_000, adminObjects: 10_000, adminEvents: 1_000_000, adminDeleted: 1_000_000,
 		adminPages: 30, adminCalls: 300,
+		keyTenants: 100_000, keySets: 5_000, keyRounds: 10,
 	}
 	fullPlan = plan{
 		name: "full", window: window{time.Second, 4 * time.Second}, pool: 2_000_000,
@@ -50,5 +54,6 @@ var (
 		reachSessions: 10_000_000, reachRounds: 10,
 		adminSessions: 5_000_000, adminObjects: 10_000, adminEvents: 1_000_000, adminDeleted: 1_000_000,
 		adminPages: 100, adminCalls: 1_000,
+		keyTenants: 100_000, keySets: 10_000, keyRounds: 20,
 	}
 )

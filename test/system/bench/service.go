@@ -39,7 +39,8 @@ const feedKickstart = `  - {name: feed, key: ` + feedKey + `, permissions: {endp
 const operatorKickstart = `  - name: operator
     key: ` + operatorKey + `
     permissions:
-      endpoints: {"*": ["*"], /sessions: [GET], /audit: [GET], /tenant: ["*"], /application: ["*"], /api-key: ["*"]}
+      endpoints: {"*": ["*"], /sessions: [GET], /audit: [GET], /tenant: ["*"], /application: ["*"], /api-key: ["*"],
+        /key: ["GET"]}
 `
 
 // service is a running service with a tenant, an application and an API key.

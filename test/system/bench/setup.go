@@ -14,6 +14,8 @@ type setup struct {
 	policy  policy
 	// Whether it has an API key for the revocation stream, and one for administration, which older programs do not have.
 	feed, operated bool
+	// Whether its profiles can be read, which also collects the garbage.
+	profiled bool
 }
 
 // setup returns a setup of this source's program.
@@ -24,6 +26,9 @@ func (how setup) settings(database string) rig.Settings {
 	if how.feed {
 		s.Kickstart += feedKickstart
 		s.Env = append(s.Env, fmt.Sprintf("REFRESHD_FEED_STREAMS=%d", 2*feedStreams+2*reachServers))
+	}
+	if how.profiled {
+		s.Env = append(s.Env, "REFRESHD_PPROF=true")
 	}
 	if how.operated {
 		s.Kickstart += operatorKickstart

@@ -60,7 +60,8 @@ var targets = []target{
 var apartTargets = slices.Concat([]target{
 	atMost("lists PostgreSQL", 50, "%.1f ms", "PostgreSQL, a million, half of them ended: worst p99 of pages and counts"),
 	atMost("lists SQLite", 50, "%.1f ms", "SQLite, a million, half of them ended: worst p99 of pages and counts"),
-}, overloadTargetsOf(combined), overloadTargetsOf(narrow), reachTargets, adminTargets)
+}, overloadTargetsOf(combined), overloadTargetsOf(narrow), reachTargets, adminTargets,
+	keysTargets)
 
 func overloadTargetsOf(m mode) []target {
 	of := func(name string) string { return "overload " + name + " " + string(m) }
