@@ -86,15 +86,15 @@ const (
 const (
 	accessTokenHeader = `{"alg":"EdDSA","kid":"","typ":"at+jwt"}`
 	maxKeyID          = 64
-	maxSignature      = 512 // of an RSA key of 4096 bits
 	accessTokenClaims = `{"iss":,"sub":,"aud":,"client_id":,"iat":253402300799,"exp":253402300799,` +
 		`"sid":"018f2a3b-4c5d-766e-877f-8091a2b3c4d5","tid":,"applicationId":,"rve":18446744073709551615,` +
 		`"roles":[],"scope":,,"jti":"0123456789012345678901"}`
 )
 
-// AccessTokenSize returns an upper bound of the length in bytes of an access token for t, in compact form, whichever
-// key signs it. That may be another one than the policy wants, see [SigningKeys.SigningAt], and not be made yet.
-func AccessTokenSize(t RefreshToken, issuer string) int {
+// AccessTokenSize returns an upper bound of the length in bytes of an access token for t, in compact form, signed with
+// the policy's algorithm. Until verifiers know a first key of that algorithm, one of RSA may sign in place of a smaller
+// one, see [SigningKeys.SigningAt]. To count it always would take 600 bytes from the claims of every other tenant.
+func AccessTokenSize(t RefreshToken, p Policy, issuer string) int {
 	claims := len(accessTokenClaims) + len(t.Claims)
 	for _, s := range []string{
 		issuer, t.UserID, t.ApplicationID, t.ApplicationID, t.TenantID, t.ApplicationID, strings.Join(t.Scopes, " "),
@@ -104,8 +104,12 @@ func AccessTokenSize(t RefreshToken, issuer string) int {
 	for _, role := range t.Roles {
 		claims += jsonSize(role) + len(",")
 	}
+	signature := 64
+	if p.Algorithm == RS256 || p.Algorithm == PS256 {
+		signature = 512 // a key of 4096 bits
+	}
 	size := base64.RawURLEncoding.EncodedLen
-	return size(len(accessTokenHeader)+maxKeyID) + len(".") + size(claims) + len(".") + size(maxSignature)
+	return size(len(accessTokenHeader)+maxKeyID) + len(".") + size(claims) + len(".") + size(signature)
 }
 
 // jsonSize is the length of s as a JSON string, as encoding/json writes it.
@@ -124,7 +128,7 @@ func CheckAccessTokenSize(t RefreshToken, p Policy, issuer string) error {
 	if p.UsesCookies() {
 		limit, carrier = maxAccessTokenInCookie, "a cookie"
 	}
-	size := AccessTokenSize(t, issuer)
+	size := AccessTokenSize(t, p, issuer)
 	if size < limit {
 		return nil
 	}

@@ -137,7 +137,7 @@ func TestCheckAccessTokenSize(t *testing.T) {
 			return token
 		}
 		n := 0
-		for domain.AccessTokenSize(largest(n+1), "https://auth.example") < tt.limit {
+		for domain.AccessTokenSize(largest(n+1), tt.policy, "https://auth.example") < tt.limit {
 			n++
 		}
 		if err := domain.CheckAccessTokenSize(largest(n), tt.policy, "https://auth.example"); err != nil {
@@ -164,7 +164,7 @@ func TestAccessTokenSizeAddsUp(t *testing.T) {
 	size := func(change func(*domain.RefreshToken)) int {
 		token := bare
 		change(&token)
-		return domain.AccessTokenSize(token, "https://auth.example")
+		return domain.AccessTokenSize(token, domain.DefaultPolicy(), "https://auth.example")
 	}
 	least := size(func(*domain.RefreshToken) {})
 	long := strings.Repeat("x", 200)
@@ -177,5 +177,10 @@ func TestAccessTokenSizeAddsUp(t *testing.T) {
 		if got := size(change); got < least+200*4/3-8 {
 			t.Errorf("%s: %d bytes, without %d", name, got, least)
 		}
+	}
+	rsa := domain.DefaultPolicy()
+	rsa.Algorithm = domain.RS256
+	if got, want := domain.AccessTokenSize(bare, rsa, "https://auth.example"), least+683-86; got != want {
+		t.Errorf("RS256: got %d, want %d", got, want)
 	}
 }

@@ -243,7 +243,7 @@ func (ks SigningKeys) ScheduledStart(tenantID string, a Algorithm, now time.Time
 	return start
 }
 
-// Rescheduled returns the standbys of the tenant itself, or the shared ones if the id is empty, with the starts that the
+// Rescheduled returns the standbys of the tenant itself, or the shared ones for an empty id, with the starts that the
 // setting of the rotation gives them: a schedule if they have none, and none if rotation is off. A start that is less
 // than a day away stays: an operator may have chosen it.
 func (ks SigningKeys) Rescheduled(tenantID string, now time.Time, r KeyRules) (moved []SigningKey) {

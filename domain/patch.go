@@ -84,7 +84,7 @@ func (t RefreshToken) Patched(p Patch, policy Policy, issuer string) (RefreshTok
 		return RefreshToken{}, fmt.Errorf("refresh token %s: %w", t.ID, err)
 	}
 	err = after.Validate()
-	if err == nil && AccessTokenSize(after, issuer) > AccessTokenSize(t, issuer) {
+	if err == nil && AccessTokenSize(after, policy, issuer) > AccessTokenSize(t, policy, issuer) {
 		err = CheckAccessTokenSize(after, policy, issuer)
 	}
 	var invalid *Invalid

@@ -260,7 +260,7 @@ func TestTheStandbySignsAfterARevocation(t *testing.T) {
 	}
 }
 
-// Section 9: a shared key that has no standby is revoked. Each tenant is signed for by a key that its verifiers know, if
+// Section 9: a shared key without a standby is revoked. Each tenant is signed for by a key that its verifiers know, if
 // there is one: the new shared key, which they do not know, signs only for tenants without keys of their own.
 func TestAStandbyOfATenantSignsAfterTheRevocationOfASharedKey(t *testing.T) {
 	w := newWorld(t)
@@ -400,7 +400,7 @@ func TestATokenKeyThatIsRevokedBeforeItsStartNeverMints(t *testing.T) {
 	w.rotated(t, second.TokenString)
 }
 
-// Section 9: a token key is retired when neither the current nor the previous token string of an active refresh token is
+// Section 9: a token key is retired if neither the current nor the previous token string of an active refresh token is
 // of it: a retry or a recovery presents the previous one, however late.
 func TestATokenKeyIsRetiredWhenNoSessionNeedsIt(t *testing.T) {
 	w := newWorld(t)

@@ -168,7 +168,7 @@ func (r *KeyRotation) due(page []domain.SealedKey, shared []domain.SigningKey) (
 	return tenants
 }
 
-// visit makes the standbys of a tenant, gives those that there are the starts that the setting of the rotation asks for,
+// visit makes the standbys of a tenant, gives those that it has the starts that the setting of the rotation asks for,
 // and retires its keys, as far as that is due.
 func (r *KeyRotation) visit(ctx context.Context, due dueTenant, did *KeyPass) error {
 	if due.id != "" {

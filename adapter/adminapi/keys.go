@@ -48,7 +48,8 @@ func newKeyData(k admin.Key) keyData {
 		Name: k.Name, State: string(k.State), SealedBy: k.SealedBy,
 		InsertInstant: k.CreatedAt.UnixMilli(), KnownInstant: milliseconds(k.KnownAt),
 		StartsInstant: milliseconds(k.StartsAt), UnusedInstant: milliseconds(k.UnusedAt),
-		RetiredInstant: milliseconds(k.RetiredAt), RevokedInstant: milliseconds(k.RevokedAt), Timeline: make([]momentData, 0, len(k.Timeline)),
+		RetiredInstant: milliseconds(k.RetiredAt), RevokedInstant: milliseconds(k.RevokedAt),
+		Timeline: make([]momentData, 0, len(k.Timeline)),
 	}
 	for _, m := range k.Timeline {
 		data.Timeline = append(data.Timeline, momentData{milliseconds(m.At), string(m.What)})

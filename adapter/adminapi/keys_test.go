@@ -78,7 +78,7 @@ func quoted(s string) string {
 	return string(text)
 }
 
-// The life of a key over HTTP: it is made as standby, starts when it is safe, signs, and is retired or revoked. Each
+// A key over HTTP: it is made as standby, starts when it is safe, signs, and is retired or revoked. Each
 // change has an event by the API key.
 func TestAKeyIsMadeRotatedRetiredAndRevoked(t *testing.T) {
 	s := newService(t)
@@ -262,7 +262,7 @@ func TestAnImportedKeyIsShownNowhere(t *testing.T) {
 }
 
 // A policy whose algorithm has no key that verifiers know is signed with another one: the objects say so, and from when
-// on. They can be sent back as they are.
+// on. They can be sent back unchanged.
 func TestATenantSaysWhichAlgorithmSigns(t *testing.T) {
 	s := newService(t)
 	s.now = s.now.Add(24 * time.Hour)

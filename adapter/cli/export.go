@@ -133,7 +133,8 @@ func (c configuration) Applications(
 ) (all []domain.Application, _ string, err error) {
 	in := *c.client
 	in.tenant = tenantID
-	found, err := documents[manifest.StoredApplication](ctx, &in, request{path: "/application", what: "list of applications"})
+	list := request{path: "/application", what: "list of applications"}
+	found, err := documents[manifest.StoredApplication](ctx, &in, list)
 	if err != nil {
 		if _, gone := c.Tenant(ctx, tenantID); errors.Is(gone, domain.ErrNotFound) {
 			return nil, "", gone // deleted meanwhile: the list is then refused as by a wrong key

@@ -153,7 +153,8 @@ func (s *Store) ChangeKeys(ctx context.Context, e domain.Event, c port.KeyChange
 			}
 			for _, k := range c.Replace {
 				if err := wrote(tx.Exec(replaceKey, append([]any{k.Name, micros(k.KnownAt), micros(k.StartsAt),
-					micros(k.UnusedAt), micros(k.RetiredAt), micros(k.RevokedAt), revision}, append(keyName(k), int64(k.Revision))...)...),
+					micros(k.UnusedAt), micros(k.RetiredAt), micros(k.RevokedAt), revision},
+					append(keyName(k), int64(k.Revision))...)...),
 					domain.ErrStale); err != nil {
 					return err
 				}

@@ -152,8 +152,8 @@ var texts = map[string]text{
 		meaning: "When the key ends; it is refused afterwards.", example: "2030-01-31T12:00:00Z", absent: "never",
 	},
 	"key.id": {
-		meaning: "`kid` of the access tokens that the key signs: 1 to 64 printable ASCII characters that JSON does not escape. " +
-			"It belongs to one key: another private key under an id that is stored is refused.",
+		meaning: "`kid` of the access tokens that the key signs: 1 to 64 printable ASCII characters that JSON does not " +
+			"escape. It belongs to one key: another private key under an id that is stored is refused.",
 		example: "former-1", required: true,
 	},
 	"key.tenantId": {meaning: "The only tenant that it signs for.", example: "acme", absent: "every tenant"},

@@ -124,7 +124,7 @@ var lines = []line{
 			"timeline.made\t{time}\ntimeline.known\t{time}\n"},
 	{args: "key generate next --tenant=acme --algorithm=PS256", status: 4, says: "id: a key has this id"},
 	{args: "key generate --tenant=acme --algorithm=ES256 --bits=2048", status: 4, says: "bits: use 2048, 3072 or 4096"},
-	{args: "key generate --algorithm=RS256 --now", status: 4, says: "--force does it all the same"},
+	{args: "key generate --algorithm=RS256 --now", status: 4, says: "--force does it"},
 	{args: "key import --tenant=acme -f /dev/null", status: 4, says: "privateKey: is empty"},
 	{args: "key update next --name=Standby -o json", status: -2},
 	{args: "key update none --name=x", status: 3, says: "there is no key none"},

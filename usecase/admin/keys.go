@@ -193,7 +193,7 @@ func (k ImportedKey) read(parse ParseKey, now time.Time) (usecase.NewKey, error)
 	return n, nil
 }
 
-// checkKnown returns an *Invalid of the field if verifiers know a key only after now: nobody can state that.
+// checkKnown returns an *Invalid of the field if verifiers know a key only after now, which is not known yet.
 func checkKnown(field string, known, now time.Time) error {
 	if known.After(now) {
 		return domain.NewInvalid(field, domain.Malformed, "this is in the future: omit it for a key that no verifier knows")

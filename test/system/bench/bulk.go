@@ -24,7 +24,7 @@ type bulk struct {
 	dsn       string
 	rows      int
 	spread    int // the hoarder has every spread-th token, until it has enough
-	tenants   int // that the tokens belong to in turn, see keyTenant; 0 for the prototype's tenant
+	tenants   int // that the tokens belong to one after another, see keyTenant; 0 for the prototype's tenant
 	key       domain.TokenKey
 	users     []*user // issued by the service, with names that pgbench's scripts know
 	algorithm string  // that signs access tokens

@@ -394,7 +394,7 @@ func together(n int, f func(i int) error) error {
 }
 
 // keysRotatePart has a second process make the standby of each tenant, while the first one, which has loaded the keys
-// of all tenants, exchanges their sessions. A process begins a pass a minute after its start, if the lease is free then.
+// of all tenants, exchanges their sessions. A process begins a pass a minute after its start, if the lease is free.
 func keysRotatePart(ctx context.Context, b *bench) error {
 	b.report.section("Keys: rotation, PostgreSQL")
 	b.startsOfADay()
@@ -475,7 +475,8 @@ func keysRotatePart(ctx context.Context, b *bench) error {
 	}
 	load := newLoad(from, rig.ReadMachine(), b.cpuOf([]*service{s, other}, &fleet{})-ours)
 	b.report.say("%d tenants. In %s of the pass %d keys were made, %.1f a second: %s for all tenants. The process that "+
-		"makes them used %.1f %% of a processor. Of the %d standbys at most %d start in one minute. The metrics of the process "+
+		"makes them used %.1f %% of a processor. Of the %d standbys at most %d start in one minute. The metrics of "+
+		"the process "+
 		"that exchanges, which has loaded all tenants, took %s ms. Other processes took %.0f %% of the machine.",
 		k.tenants, took.Round(time.Second), keys, float64(keys)/took.Seconds(),
 		(took / time.Duration(keys) * time.Duration(k.tenants)).Round(time.Minute), 100*spent.Seconds()/took.Seconds(),

@@ -127,7 +127,7 @@ const (
 )
 
 // keyApplications are the applications of each tenant, with the algorithm that each names first. Their access tokens
-// live as long as a policy allows, or some minutes.
+// are valid for the longest time that a policy allows, or for some minutes.
 var keyApplications = []struct {
 	id, algorithm string
 	lifetime      time.Duration

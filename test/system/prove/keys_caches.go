@@ -26,7 +26,7 @@ type seenSet struct {
 	from string    // the service and the true time of that
 }
 
-// verifiers are verifiers of every cache age at once: a token is refused if any key set lacks its key that one of them
+// verifiers are verifiers of every cache age: a token is refused if any key set lacks its key that one of them
 // may hold at that moment, from whichever service it came.
 type verifiers struct {
 	fleet *keyFleet
@@ -347,9 +347,10 @@ func (c *changer) revoke(ctx context.Context) error {
 	}
 	for _, i := range c.random.Perm(len(all)) {
 		k := all[i]
-		if k.Kind != "signing" || k.State != "signing" || k.TenantID == "" || !slices.ContainsFunc(all, func(s storedKey) bool {
+		isStandby := func(s storedKey) bool {
 			return s.State == "standby" && s.TenantID == k.TenantID && s.Algorithm == k.Algorithm && known(s)
-		}) {
+		}
+		if k.Kind != "signing" || k.State != "signing" || k.TenantID == "" || !slices.ContainsFunc(all, isStandby) {
 			continue
 		}
 		c.verifiers.mu.Lock()

@@ -23,7 +23,7 @@ func newMaster(r *rand.Rand) string {
 }
 
 // provesMaster changes the master key again and again, while services of every step start and are killed in any order.
-// After each change all services start with the new key alone, and everything is as it was.
+// After each change all services start with the new key alone, and nothing is lost.
 func provesMaster(ctx context.Context, f *keyFleet, d time.Duration) error {
 	h := &holdings{keyFleet: f, kids: map[string]bool{}}
 	if err := h.fill(ctx); err != nil {
@@ -47,7 +47,6 @@ type holdings struct {
 	sessions []*keySession
 	apiKeys  []string
 	kids     map[string]bool // of signing keys
-	made     int
 }
 
 // fill begins sessions and makes API keys.

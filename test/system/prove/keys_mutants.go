@@ -85,7 +85,8 @@ var keyMutants = []mutant{
 	{
 		name: "sealed-at-start", says: "a service with two master keys seals all keys again when it starts",
 		scene: "keys-master",
-		changes: []change{{"usecase/keys.go", "	return k, k.loadFirst(ctx)\n", `	if err := k.loadFirst(ctx); err != nil || k.Previous == nil {
+		changes: []change{{"usecase/keys.go", "	return k, k.loadFirst(ctx)\n", `
+	if err := k.loadFirst(ctx); err != nil || k.Previous == nil {
 		return k, err
 	}
 	return k, k.Reseal(ctx, domain.Service(), nil)

@@ -8,8 +8,8 @@ ALTER TABLE jobs ADD COLUMN began_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN oldest_rotation INTEGER NOT NULL DEFAULT 0;
 
 -- What an operator knows and changes of a key. unused_at, of a token key, is when it was known that the current token
--- string of no active refresh token was of it: 0 stands for not known. revoked_position is the position of the fact that a signing key is
--- revoked: 0 stands for none.
+-- string of no active refresh token was of it: 0 stands for not known.
+-- revoked_position is the position of the fact that a signing key is revoked: 0 stands for none.
 --
 -- sealed_by is the id of the master key that sealed the key, or '' if it is unknown. It holds only while
 -- sealed_revision is the revision of the row: a program that does not know it seals a key again, raises the revision,
