@@ -555,7 +555,7 @@ func (m *measured) read() string {
 func TestNoCostGrowsWithTheNumberOfTenants(t *testing.T) {
 	costs := func(tenants int) (told []string) {
 		store := &measured{Store: memstore.New()}
-		w := &world{clock: &clock{t0}, random: newCounting(), store: store.Store.(*memstore.Store)}
+		w := &world{clock: &clock{at: t0}, random: newCounting(), store: store.Store.(*memstore.Store)}
 		w.probe = &probe{Store: store, Signer: jwxsigner.New(w.random)}
 		w.master = newMasterKey(t, w.random)
 		w.replica = w.open(t)

@@ -83,7 +83,7 @@ func newWorld(t *testing.T) *world {
 // emptyWorld returns a world with a store on which no process has started.
 func emptyWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{clock: &clock{t0}, random: newCounting(), store: memstore.New()}
+	w := &world{clock: &clock{at: t0}, random: newCounting(), store: memstore.New()}
 	w.probe = &probe{Store: w.store, Signer: jwxsigner.New(w.random)}
 	w.master = newMasterKey(t, w.random)
 	return w
@@ -281,11 +281,23 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// clock stands still until it is moved. It is moved only while nothing else runs.
-type clock struct{ at time.Time }
+// clock stands still until it is moved. A test that sets at itself does so only while nothing else runs.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
 
-func (c *clock) now() time.Time          { return c.at }
-func (c *clock) advance(d time.Duration) { c.at = c.at.Add(d) }
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
 
 // counting is a source of the same bytes in every run, which counts the bytes that it returned.
 type counting struct {

@@ -169,7 +169,7 @@ type walk struct {
 func newWalk(t *testing.T, store port.Store) *walk {
 	t.Helper()
 	w := &walk{walked: &walked{Store: store, names: map[string]string{}}}
-	w.world = &world{clock: &clock{t0}, random: newCounting(), store: store}
+	w.world = &world{clock: &clock{at: t0}, random: newCounting(), store: store}
 	w.probe = &probe{Store: w.walked, Signer: jwxsigner.New(w.random)}
 	w.master = newMasterKey(t, w.random)
 	w.replica = w.open(t)

@@ -33,7 +33,7 @@ func (e engine) sources() (fs.FS, error) {
 func (s *Store) Migrate(ctx context.Context, progress func(string)) error {
 	// No lock covers all of it, because poolers and distributed engines have none that is reliable. If two run
 	// concurrently, one fails to create what the other has created, is rolled back, and finds the work done at its next
-	// attempt.
+	// attempt. Each migration of another process can cost one attempt.
 	newest, err := s.engine.version()
 	if err != nil {
 		return fmt.Errorf("gormstore: migrate: %w", err)
@@ -46,7 +46,7 @@ func (s *Store) Migrate(ctx context.Context, progress func(string)) error {
 		if err == nil {
 			return nil
 		}
-		if attempt == maxAttempts || !pause(ctx, attempt) {
+		if attempt == maxAttempts+int(newest) || !pause(ctx, min(attempt, maxAttempts)) {
 			return fmt.Errorf("gormstore: migrate: %w", s.engine.explain(err))
 		}
 	}

@@ -541,7 +541,8 @@ func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 		`ALTER TABLE jobs DROP COLUMN began_at`, `ALTER TABLE jobs DROP COLUMN oldest_rotation`,
 		`ALTER TABLE keys DROP COLUMN name`, `ALTER TABLE keys DROP COLUMN known_at`,
 		`ALTER TABLE keys DROP COLUMN revoked_at`, `ALTER TABLE keys DROP COLUMN revoked_position`,
-		`ALTER TABLE keys DROP COLUMN sealed_by`, `ALTER TABLE keys DROP COLUMN sealed_revision`,
+		`ALTER TABLE keys DROP COLUMN unused_at`, `ALTER TABLE keys DROP COLUMN sealed_by`,
+		`ALTER TABLE keys DROP COLUMN sealed_revision`,
 		`ALTER TABLE api_keys DROP COLUMN hash_key`, `ALTER TABLE api_keys DROP COLUMN previous_hash_key`,
 		`DELETE FROM goose_db_version WHERE version_id >= 5`)
 }

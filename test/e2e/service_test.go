@@ -267,7 +267,10 @@ func (v *service) metrics() map[string]string {
 }
 
 // workersCalls are the calls of the store that the service's background workers make, at any time.
-var workersCalls = []string{"beat", "key_revision", "keys_since", "purge", "release", "revoked", "stamp"}
+var workersCalls = []string{
+	"api_keys_hashed_with", "beat", "change_keys", "key_revision", "keys_of_tenant", "keys_since", "lease",
+	"oldest_rotation", "purge", "release", "revoked", "signing_keys", "stamp",
+}
 
 // storeCalls returns how many calls of the store there were, by call and result, without those that the background
 // workers make.
