@@ -725,7 +725,7 @@ func TestStreamsWakeTogether(t *testing.T) {
 	wakes := map[time.Duration]bool{}
 	for since := time.Hour; since < time.Hour+beat; since += time.Millisecond {
 		wait := reachapi.ToBeat(since)
-		if wait <= beat*4/5 || wait > beat {
+		if wait < beat*4/5 || wait > beat {
 			t.Errorf("a stream waits for %s at %s", wait, since)
 		}
 		wakes[since+wait] = true
