@@ -50,7 +50,7 @@ func TestAKickstartImportsASigningKey(t *testing.T) {
 	apply("created", "-f", file)
 	apply("0 created, 0 updated, 3 unchanged", "-f", file)
 	list, err := operateIn(t, dir, "key", "list", "--tenant=acme")
-	if err != nil || !strings.Contains(list, "former-1\tsigning\tacme\tES256\tFormer\tsigning\t") {
+	if err != nil || !strings.Contains(list, "former-1\tsigning\tacme\tES256\tsigning\tFormer\t") {
 		t.Errorf("key list: %v\n%s", err, list)
 	}
 	exported, err := operateIn(t, dir, "export")

@@ -922,3 +922,38 @@ func TestApplyLeavesAKeyThatWasReplacedAndEndsBothByForceOnly(t *testing.T) {
 	valid("the new key, after another one", second, false)
 	valid("the other one", k.APIKeys[0].Key, true)
 }
+
+// A file of hashes, as a sealed export is, stays fulfilled after the hash key was rotated and the API key used, which
+// stores it under the new hash key. Force takes the file's hash.
+func TestApplyLeavesAnAPIKeyThatIsStoredUnderANewerHashKey(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := kickstart()
+	applied(t, w, k)
+	before, err := w.store.APIKeyByName(t.Context(), "backend")
+	must(t, err)
+	k.APIKeys[0].Key = domain.Secret{}
+	k.APIKeys[0].APIKey.Hash, k.APIKeys[0].APIKey.HashKey = before.Hash, before.HashKey
+	next, err := w.keys.Rotate(t.Context(), operator.Origin, usecase.RotateKeys{Kind: domain.KeyAPI})
+	must(t, err)
+	w.clock.at = next.StartsAt.Add(time.Second)
+	must(t, w.keys.Reload(t.Context()))
+	_, err = w.byKey(t, backendKey, domain.TokenList)
+	must(t, err)
+	used, err := w.store.APIKeyByName(t.Context(), "backend")
+	must(t, err)
+	if used.HashKey != next.Number {
+		t.Fatalf("the API key is stored under hash key %d, want %d", used.HashKey, next.Number)
+	}
+	done := applied(t, w, k)
+	if got := done[len(done)-1].Action; got != "unchanged" {
+		t.Errorf("after the API key was used: %s, want unchanged", got)
+	}
+	k.APIKeys[0].Force = true
+	done = applied(t, w, k)
+	if got := done[len(done)-1].Action; got != "updated" {
+		t.Errorf("by force: %s, want updated", got)
+	}
+	_, err = w.byKey(t, backendKey, domain.TokenList)
+	must(t, err)
+}
