@@ -178,3 +178,27 @@ func TestWhatIsNotInATableIsNotServed(t *testing.T) {
 		t.Errorf("got %d", got)
 	}
 }
+
+// Another method on a path is 405, also if a shorter path with that method ends in a parameter.
+func TestAParameterDoesNotHideTheMethodsOfALongerPath(t *testing.T) {
+	render := func(c echo.Context, status int, _ error) error { return c.NoContent(status) }
+	routes := []web.Route{
+		{Method: "GET", Path: "/x/:id", Anybody: true, Handle: ok},
+		{Method: "POST", Path: "/x/end/:id", Anybody: true, Handle: ok},
+	}
+	server, err := web.New(web.Options{Log: slog.New(slog.DiscardHandler)}, web.Dialect{Render: render, Routes: routes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sent, want := range map[string]int{
+		"GET /x/end": 200, "GET /x/a%2Fb": 200, "POST /x/end/a": 200, "GET /x/end/a": 405, "GET /x/end/a/": 405,
+		"GET /x/a/b": 404, "GET /x/end/a/b": 404, "GET /x/a//": 404, "GET /x//": 404, "POST /x/a": 405,
+	} {
+		method, path, _ := strings.Cut(sent, " ")
+		rec := httptest.NewRecorder()
+		server.ServeHTTP(rec, httptest.NewRequest(method, path, nil))
+		if rec.Code != want || want == 405 && rec.Header().Get("Allow") == "" {
+			t.Errorf("%s: got %d, Allow %q, want %d", sent, rec.Code, rec.Header().Get("Allow"), want)
+		}
+	}
+}
