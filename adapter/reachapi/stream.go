@@ -338,8 +338,8 @@ func (f *follower) gather(first usecase.View) (all []usecase.View, why ending, e
 var started = time.Now()
 
 // beatStep divides a beat: the streams that wake in the same step wake together, which takes half of the processor time
-// of thousands that wake one by one. All in one step would delay the last of them. A step is as long as the time between
-// two readings of the feed: streams wake when there is a new view.
+// of thousands that wake one by one. All in one step would delay the last of them. A step is as long as the time
+// between two readings of the feed: streams wake when there is a new view.
 const beatStep = beat / 5
 
 // toBeat returns how long a stream waits for its next beat: at most one beat, and until the end of a step.

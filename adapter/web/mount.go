@@ -160,7 +160,7 @@ func (e *endpoint) serve(c echo.Context) error {
 	return e.Handle(c)
 }
 
-// routed sets the path and endpoint of the request. echo lets a parameter in the middle of a route match nothing. Such a
+// routed sets the path and endpoint of the request. echo lets a parameter inside a route match nothing. Such a
 // request has no route here.
 func (m *mount) routed(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {

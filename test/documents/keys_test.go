@@ -288,7 +288,8 @@ func TestTheRecipeForALeakedSigningKeyEndsWhatItSigned(t *testing.T) {
 	if !isValid(t, s, g) {
 		t.Fatal("a new access token was refused")
 	}
-	wants(t, sh.paste(t, blocks[0], "former-1", leaked), "(dry run: nothing was written)", "key.revoked", "standby", "revoked")
+	wants(t, sh.paste(t, blocks[0], "former-1", leaked), "(dry run: nothing was written)", "key.revoked", "standby",
+		"revoked")
 	kids := published(t, s)
 	if slices.Contains(kids, leaked) {
 		t.Errorf("the key set has the leaked key: %q", kids)

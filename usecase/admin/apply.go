@@ -43,8 +43,9 @@ type KickstartTenant struct {
 }
 
 // KickstartAPIKey is an API key. Do computes Hash from Key. Without a Key it takes Hash and PreviousHash, which were
-// made with a hash key of this store; a stored hash of a newer hash key stays, unless Force is true. Without either, the
-// stored key of that name keeps its text. A text that changes ends the former one. While a previous text is valid too, a change of the text is refused, unless
+// made with a hash key of this store; a stored hash of a newer hash key stays, unless Force is true. Without either,
+// the stored key of that name keeps its text. A text that changes ends the former one. While a previous text is valid
+// too, a change of the text is refused, unless
 // Force is true: it may be one that was replaced long ago, and would end the text in use.
 type KickstartAPIKey struct {
 	APIKey domain.APIKey
@@ -557,7 +558,7 @@ func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[
 
 // newerHash returns the stored hash if it was made under a newer hash key than the file's, and the file's otherwise. An
 // API key is stored under the newest hash key when it is used, after which a file with its former hash is still
-// fulfilled. Whether the two hashes are of one text cannot be known. If the text was replaced, the stored one is in use,
+// fulfilled. Whether the two hashes are of one text cannot be known. If it was replaced, the stored one is in use,
 // and the file's may be of a hash key that has ended.
 func newerHash(hash string, number uint32, stored string, storedNumber uint32) (string, uint32) {
 	if hash != "" && stored != "" && number != 0 && number < storedNumber {

@@ -100,11 +100,14 @@ var keyMutants = []mutant{
 	{
 		name: "revoke-early", says: "the response to a revocation does not wait for the other services",
 		scene:   "keys-ended",
-		changes: []change{{"usecase/keyend.go", "	_ = k.pause(ctx, wait)\n", "	_ = k.pause(ctx, wait/1000)\n"}},
+		changes: []change{{"usecase/keyend.go", "		sleep(ctx, wait)\n", "		sleep(ctx, wait/1000)\n"}},
 	},
 	{
 		name: "revoked-verifies", says: "a revoked key verifies", scene: "keys-ended",
-		changes: []change{{"usecase/keyring.go", "	if !key.Published() {\n", "	if !key.RetiredAt.IsZero() {\n"}},
+		changes: []change{
+			{"usecase/keyring.go", "	if !key.Published() {\n		if ok", "	if !key.RetiredAt.IsZero() {\n		if ok"},
+			{"usecase/keyring.go", "	if !key.Published() {\n		return", "	if !key.RetiredAt.IsZero() {\n		return"},
+		},
 	},
 	{
 		name: "revoked-published", says: "key sets keep a revoked key", scene: "keys-ended",
