@@ -84,7 +84,6 @@ var table = slices.Concat([]rule{
 	{dir: "cmd", level: cmd, ours: set{"cmd/run"}},
 	{dir: "cmd/run", level: cmd, ours: set{"*"}, libraries: set{"*"}},
 	{dir: "test", level: tests, ours: set{"*"}, libraries: set{"*"}},
-	{dir: "test/system/prove", level: tests, ours: set{"*"}, libraries: set{"*"}},
 	{
 		dir: "test/support/tiny", level: tests, libraries: set{"*"},
 		ours: set{"adapter/web", "adapter/web/strict", "domain"},
@@ -120,7 +119,7 @@ type owner struct {
 
 var owned = []owner{
 	{"github.com/labstack/echo", slices.Concat([]string{"adapter/web"}, dialects)},
-	{"github.com/lestrrat-go/jwx", []string{"adapter/jwxsigner", "test/system/prove"}}, // prove: verifiers of others
+	{"github.com/lestrrat-go/jwx", []string{"adapter/jwxsigner", "test"}},
 	{"github.com/golang/mock", []string{"port/portmock"}},
 	{"gorm.io", []string{"adapter/gormstore"}},
 	{"github.com/jackc/pgx", []string{"adapter/gormstore", "test"}},
