@@ -141,7 +141,7 @@ func (m *mount) add(e *echo.Echo, dialect Dialect) error {
 		if last := r.Path[strings.LastIndexByte(r.Path, '/')+1:]; strings.HasPrefix(last, ":") {
 			// echo lets a parameter without a route below it match slashes too. GET /a/:id would then match
 			// GET /a/b/c, which is 405 if the only route there is POST /a/b/:id. [mount.routed] refuses "//" in any case.
-			e.RouteNotFound(r.Path+"//", echo.NotFoundHandler)
+			e.Router().Add(echo.RouteNotFound, r.Path+"//", echo.NotFoundHandler) // not among e.Routes()
 		}
 	}
 	return nil
