@@ -142,6 +142,17 @@ func (ks *SigningKeys) findYouth() {
 	ks.youth = end
 }
 
+// SigningKeysOf returns the set of the signing keys among stored ones, without their content.
+func SigningKeysOf(stored []SealedKey) SigningKeys {
+	var keys []SigningKey
+	for _, s := range stored {
+		if s.Kind == KeySigning {
+			keys = append(keys, s.Signing(Secret{}))
+		}
+	}
+	return NewSigningKeys(keys...)
+}
+
 // precedes orders keys by which of two signs if both may: a tenant's own key before a shared one, then the key that
 // starts later, then the key with the smaller id.
 func precedes(a, b SigningKey) int {

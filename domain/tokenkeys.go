@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -156,23 +157,6 @@ func (ks TokenKeys) DueToRetire(began, oldest time.Time) (due TokenKeys) {
 	return due
 }
 
-// State returns the state of k, which is one of the keys.
-func (ks TokenKeys) State(k TokenKey, now time.Time) KeyState {
-	minting, _ := ks.MintingAt(now)
-	switch {
-	case !k.RevokedAt.IsZero():
-		return StateRevoked
-	case !k.RetiredAt.IsZero():
-		return StateRetired
-	case minting.Number == k.Number:
-		return StateActive
-	case k.StartsAt.After(now):
-		return StateStandby
-	default:
-		return StatePublished
-	}
-}
-
 // HashKey hashes API keys and client secrets.
 type HashKey struct {
 	Number               uint32
@@ -191,7 +175,7 @@ const maxHashKeys = 2
 func (ks HashKeys) Used() HashKeys {
 	used := slices.DeleteFunc(slices.Clone(ks),
 		func(k HashKey) bool { return !k.RetiredAt.IsZero() || !k.RevokedAt.IsZero() })
-	slices.SortFunc(used, func(a, b HashKey) int { return int(b.Number) - int(a.Number) })
+	slices.SortFunc(used, func(a, b HashKey) int { return cmp.Compare(b.Number, a.Number) })
 	return used
 }
 
@@ -241,20 +225,5 @@ func (ks HashKeys) CheckRetire(number uint32, inUse int, names ...string) error 
 		Step: fmt.Sprintf("retire key api-%d", number),
 		Why: fmt.Sprintf("%d API keys have not been used since its successor was made, and become invalid: %s",
 			inUse, list),
-	}
-}
-
-// State returns the state of k, which is one of the keys.
-func (ks HashKeys) State(k HashKey) KeyState {
-	hashing, _ := ks.Hashing()
-	switch {
-	case !k.RevokedAt.IsZero():
-		return StateRevoked
-	case !k.RetiredAt.IsZero():
-		return StateRetired
-	case hashing.Number == k.Number:
-		return StateActive
-	default:
-		return StatePublished
 	}
 }

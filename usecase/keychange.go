@@ -1,6 +1,7 @@
 package usecase
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,13 +155,7 @@ func (k *Keys) stored(ctx context.Context, tenantID string) (storedKeys, error) 
 		}
 		shared = append(shared, rows...)
 	}
-	var signing []domain.SigningKey
-	for _, s := range shared {
-		if s.Kind == domain.KeySigning {
-			signing = append(signing, s.Signing(domain.Secret{}))
-		}
-	}
-	return storedKeys{rows: rows, signing: domain.NewSigningKeys(signing...)}, nil
+	return storedKeys{rows: rows, signing: domain.SigningKeysOf(shared)}, nil
 }
 
 // of returns the rows of a kind and, if it is not empty, of an algorithm, by number.
@@ -170,7 +165,7 @@ func (s storedKeys) of(kind domain.KeyKind, a domain.Algorithm) (rows []domain.S
 			rows = append(rows, row)
 		}
 	}
-	slices.SortFunc(rows, func(a, b domain.SealedKey) int { return int(a.Number) - int(b.Number) })
+	slices.SortFunc(rows, func(a, b domain.SealedKey) int { return cmp.Compare(a.Number, b.Number) })
 	return rows
 }
 

@@ -64,11 +64,7 @@ func TestPostgresKeysAreFoundByTheirIndexes(t *testing.T) {
 	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
 	statements := keyStatements(t, s, &j)
 	db := d.raw(t)
-	conn := must(db.Conn(t.Context()))(t)
-	defer conn.Close()
-	for _, name := range gormstore.PlannerSettings {
-		planText(t, conn, `SET `+name+` = '`+gormstore.SessionSettings[name]+`'`)
-	}
+	conn := planner(t, db)
 	for _, when := range []string{"small", "large"} {
 		if when == "large" {
 			execute(t, db, `INSERT INTO keys (kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at,

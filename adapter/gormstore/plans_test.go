@@ -379,11 +379,7 @@ func TestPostgresEventsAreReadFromWhereTheirPageBegins(t *testing.T) {
 	db := d.raw(t)
 	statements := eventStatements(t, s, &j)
 	check := func(t *testing.T) {
-		conn := must(db.Conn(t.Context()))(t)
-		defer conn.Close()
-		for _, name := range gormstore.PlannerSettings {
-			planText(t, conn, `SET `+name+` = '`+gormstore.SessionSettings[name]+`'`)
-		}
+		conn := planner(t, db)
 		for i, want := range []string{
 			"events_pkey on events.*\n *Index Cond: \\(id < \\$1\\)\n",
 			"events_tenant on events.*\n *Index Cond: \\(.* = \\(\\$[39] \\|\\| '/'::text\\)\\) AND \\(id < \\$1\\)\\)\n",
@@ -503,6 +499,17 @@ func keyStatement(t *testing.T, s *gormstore.Store, j *journal) string {
 	return last
 }
 
+// planner returns a connection that plans as those of the store do.
+func planner(t *testing.T, db *sql.DB) *sql.Conn {
+	t.Helper()
+	conn := must(db.Conn(t.Context()))(t)
+	t.Cleanup(func() { conn.Close() })
+	for _, name := range gormstore.PlannerSettings {
+		planText(t, conn, `SET `+name+` = '`+gormstore.SessionSettings[name]+`'`)
+	}
+	return conn
+}
+
 // Every request of a backend looks an API key up: by an index for each of its hashes, whatever the statistics are.
 func TestPostgresAPIKeysAreFoundByTheIndexesOfTheirHashes(t *testing.T) {
 	t.Parallel()
@@ -511,11 +518,7 @@ func TestPostgresAPIKeysAreFoundByTheIndexesOfTheirHashes(t *testing.T) {
 	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
 	text := keyStatement(t, s, &j)
 	db := d.raw(t)
-	conn := must(db.Conn(t.Context()))(t)
-	defer conn.Close()
-	for _, name := range gormstore.PlannerSettings {
-		planText(t, conn, `SET `+name+` = '`+gormstore.SessionSettings[name]+`'`)
-	}
+	conn := planner(t, db)
 	for _, when := range []string{"small", "large"} {
 		if when == "large" {
 			execute(t, db, `INSERT INTO api_keys (name, hash, tenant_id, permissions, expires_at, previous_hash)
@@ -570,11 +573,7 @@ func TestPostgresAPIKeysAreListedByTheirIndexes(t *testing.T) {
 	execute(t, db, `INSERT INTO api_keys (name, hash, tenant_id, permissions, expires_at)
 SELECT 'key ' || n, sha256(n::text::bytea), 'tenant ' || n % 9, '{}', 0 FROM generate_series(1, 5000) AS n`,
 		`ANALYZE api_keys`)
-	conn := must(db.Conn(t.Context()))(t)
-	defer conn.Close()
-	for _, name := range gormstore.PlannerSettings {
-		planText(t, conn, `SET `+name+` = '`+gormstore.SessionSettings[name]+`'`)
-	}
+	conn := planner(t, db)
 	for i, want := range []string{`api_keys_id on api_keys`, `api_keys_tenant on api_keys`} {
 		planText(t, conn, `PREPARE page AS `+statements[i])
 		plan := planText(t, conn, `EXPLAIN EXECUTE page (`+[]string{"NULL, NULL", "NULL, NULL, NULL"}[i]+`)`)

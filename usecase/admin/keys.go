@@ -297,33 +297,25 @@ func (u *Keys) describe(ctx context.Context, k domain.SealedKey, operation strin
 
 // described returns keys with their use, which depends on the other keys of their tenant.
 func (u *Keys) described(ctx context.Context, keys ...domain.SealedKey) ([]Key, error) {
-	now, tenants := u.Clock.Now(), make(map[string][]domain.SealedKey)
-	of := func(tenantID string) ([]domain.SealedKey, error) {
-		all, ok := tenants[tenantID]
-		if ok {
-			return all, nil
-		}
-		all, err := u.Keys.KeysOfTenant(ctx, tenantID)
-		tenants[tenantID] = all
-		return all, err
-	}
-	shared, err := of("")
+	shared, err := u.Keys.KeysOfTenant(ctx, "")
 	if err != nil {
 		return nil, err
 	}
+	now, tenants := u.Clock.Now(), map[string]neighbours{"": neighboursOf(shared)}
 	described := make([]Key, 0, len(keys))
 	for _, k := range keys {
-		others := shared
-		if k.TenantID != "" {
-			own, err := of(k.TenantID)
+		n, ok := tenants[k.TenantID]
+		if !ok {
+			own, err := u.Keys.KeysOfTenant(ctx, k.TenantID)
 			if err != nil {
 				return nil, err
 			}
-			others = slices.Concat(own, shared)
+			n = neighboursOf(slices.Concat(own, shared))
+			tenants[k.TenantID] = n
 		}
 		k.Sealed = ""
 		described = append(described, Key{
-			SealedKey: k, State: stateOf(k, others, now), Timeline: timeline(k, others, now, u.Rules),
+			SealedKey: k, State: stateOf(k, n, now), Timeline: timeline(k, n, now, u.Rules),
 		})
 	}
 	return described, nil

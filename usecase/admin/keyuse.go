@@ -15,29 +15,28 @@ const (
 	StateAccepted domain.KeyState = "accepted" // what it made is accepted
 )
 
-// signingKeys returns the signing keys among these, without their content.
-func signingKeys(keys []domain.SealedKey) domain.SigningKeys {
-	var all []domain.SigningKey
-	for _, k := range keys {
-		if k.Kind == domain.KeySigning {
-			all = append(all, k.Signing(domain.Secret{}))
-		}
-	}
-	return domain.NewSigningKeys(all...)
+// neighbours are the keys that the use of a key depends on: those of its tenant, it among them, and the shared ones.
+type neighbours struct {
+	rows    []domain.SealedKey
+	signing domain.SigningKeys
 }
 
-// stateOf returns the state of k at now. others are the keys of its tenant, k among them, and the shared ones.
-func stateOf(k domain.SealedKey, others []domain.SealedKey, now time.Time) domain.KeyState {
+func neighboursOf(rows []domain.SealedKey) neighbours {
+	return neighbours{rows, domain.SigningKeysOf(rows)}
+}
+
+// stateOf returns the state of k at now.
+func stateOf(k domain.SealedKey, n neighbours, now time.Time) domain.KeyState {
 	switch {
 	case k.Kind == domain.KeySigning:
-		return signingKeys(others).State(k.Signing(domain.Secret{}), now)
+		return n.signing.State(k.Signing(domain.Secret{}), now)
 	case !k.RevokedAt.IsZero():
 		return domain.StateRevoked
 	case !k.RetiredAt.IsZero():
 		return domain.StateRetired
 	case k.StartsAt.After(now):
 		return domain.StateStandby
-	case slices.ContainsFunc(others, func(o domain.SealedKey) bool { return supersedes(o, k) && !o.StartsAt.After(now) }):
+	case slices.ContainsFunc(n.rows, func(o domain.SealedKey) bool { return supersedes(o, k) && !o.StartsAt.After(now) }):
 		return StateAccepted
 	default:
 		return StateActive
@@ -51,9 +50,9 @@ func supersedes(o, k domain.SealedKey) bool {
 }
 
 // timeline returns what happened to k and what will. The arguments are those of stateOf.
-func timeline(k domain.SealedKey, others []domain.SealedKey, now time.Time, r domain.KeyRules) []domain.KeyMoment {
+func timeline(k domain.SealedKey, n neighbours, now time.Time, r domain.KeyRules) []domain.KeyMoment {
 	if k.Kind == domain.KeySigning {
-		return untilEnd(k, signingKeys(others).Timeline(k.Signing(domain.Secret{}), now, r))
+		return untilEnd(k, n.signing.Timeline(k.Signing(domain.Secret{}), now, r))
 	}
 	moments := []domain.KeyMoment{{At: k.CreatedAt, What: domain.MomentMade}}
 	add := func(what domain.KeyMomentKind, at time.Time) {
@@ -63,7 +62,7 @@ func timeline(k domain.SealedKey, others []domain.SealedKey, now time.Time, r do
 	}
 	add(domain.MomentStarts, k.StartsAt)
 	superseded := domain.Never
-	for _, o := range others {
+	for _, o := range n.rows {
 		if supersedes(o, k) && o.StartsAt.Before(superseded) {
 			superseded = o.StartsAt
 		}
@@ -133,5 +132,5 @@ func readSigningKeys(ctx context.Context, keys port.Keys, tenantID string) (doma
 		}
 		all = append(all, stored...)
 	}
-	return signingKeys(all), nil
+	return domain.SigningKeysOf(all), nil
 }
