@@ -28,7 +28,7 @@ type AccessToken struct {
 	Type     AccessTokenType // `typ`, in the header
 	Issuer   string
 	Subject  string // the user
-	Audience string // the application
+	Audience string // the application, or one of its audiences
 	// ID is `jti` of a verified token. A signer ignores it and derives `jti` from everything else that the token holds.
 	ID            string
 	IssuedAt      time.Time
@@ -39,16 +39,20 @@ type AccessToken struct {
 	IssuedEpoch   uint64 // `rve`: the tenant's revocation epoch when the refresh token was issued
 	Roles         []string
 	Scopes        []string
-	Claims        Object // the caller's own
+	// Confirmation is `cnf.jkt`: the thumbprint of the key whose proof the bearer needs (RFC 9449, section 6.1); empty for
+	// none.
+	Confirmation string
+	// Actor is `act.sub`: the application that acts for the user (RFC 8693, section 4.1); empty for none.
+	Actor  string
+	Claims Object // the caller's own
 }
 
 // AuthenticatesUser reports whether t, which was verified, authenticates its user by itself. Its audience must be its
 // own application. It must not be made for a party that acts for the user (`act`, RFC 8693, section 4.1), nor be bound
 // to a key (`cnf`, RFC 7800), because the bearer has not proved possession of that key.
 func (t AccessToken) AuthenticatesUser() bool {
-	return t.Audience == t.ApplicationID && !slices.ContainsFunc(t.Claims.names(), func(name string) bool {
-		return name == "act" || name == "cnf"
-	})
+	return t.Audience == t.ApplicationID && t.Confirmation == "" && t.Actor == "" &&
+		!slices.ContainsFunc(t.Claims.names(), func(name string) bool { return name == "act" || name == "cnf" })
 }
 
 // NewAccessToken returns the claims of an access token for t at now, where from is the instant of the response that it

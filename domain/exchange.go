@@ -55,10 +55,13 @@ var (
 // Call is the input of an exchange: the generation of a genuine token string, and what the caller named and proved
 // besides.
 type Call struct {
-	Generation     uint32
-	Now            time.Time
-	TenantID       string        // the tenant that the request names; empty for none
-	Authenticated  bool          // the request has an API key with the permission, valid for TenantID
+	Generation    uint32
+	Now           time.Time
+	TenantID      string // the tenant that the request names; empty for none
+	ApplicationID string // the application that the request names as its client; empty for none
+	// Authenticated: the request has an API key with the permission, valid for TenantID, or the client authenticated as
+	// ApplicationID.
+	Authenticated  bool
 	Binding        string        // the key that the caller proved possession of; empty for none
 	AccessTokenTTL time.Duration // the lifetime that the request asks for; 0 for the policy's
 	ClientAddress  string
@@ -129,6 +132,8 @@ func (s Snapshot) decide(c Call) Decision {
 	case c.Generation == 0: // no token string has it, and it would count as the one before the first generation
 		return s.refuse(RefusedInvalid, nil)
 	case c.TenantID != "" && c.TenantID != t.TenantID:
+		return s.refuse(RefusedInvalid, nil)
+	case c.ApplicationID != "" && c.ApplicationID != t.ApplicationID:
 		return s.refuse(RefusedInvalid, nil)
 	case p.RequireAuthentication && !c.Authenticated:
 		return s.refuse(RefusedInvalid, ErrAuthenticationRequired)

@@ -45,7 +45,7 @@ const (
 // [Combine]. Every field has a value.
 type Policy struct {
 	Active                bool   // of the application and of its tenant
-	RequireAuthentication bool   // an exchange also requires an API key
+	RequireAuthentication bool   // an exchange also requires an API key, or that the client authenticates
 	CookieOnly            bool   // the response to an exchange by cookie holds no token string in its body
 	CookieName            string // of the refresh token's cookie; empty for DefaultCookieName
 	CookieDomain          string
@@ -141,6 +141,7 @@ func Combine(t Tenant, a Application) (Policy, error) {
 	t.Settings.apply(&p)
 	a.Settings.apply(&p)
 	p.Issuer = t.Issuer
+	p.RequireAuthentication = p.RequireAuthentication || a.Client.Confidential()
 	if err := p.validate(); err != nil {
 		return Policy{}, err
 	}

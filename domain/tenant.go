@@ -12,8 +12,38 @@ type Tenant struct {
 	ID       string
 	Name     string
 	Issuer   string // `iss` of its access tokens, unique; empty for the one derived from the public URL
+	Login    LoginEndpoints
 	Settings Settings
 	Version  Version // set by the store, which ignores it when the tenant is saved
+}
+
+// LoginEndpoints are the URLs of the operator's own login, which the metadata of a tenant repeats (RFC 8414, section 2;
+// OpenID Connect Discovery 1.0, section 3): some clients refuse metadata without them. The service has no such endpoint
+// itself. Each is empty if there is none.
+type LoginEndpoints struct {
+	Authorization string // `authorization_endpoint`
+	EndSession    string // `end_session_endpoint`
+	Userinfo      string // `userinfo_endpoint`
+}
+
+// The names of LoginEndpoints on the wire and in the kickstart file.
+const (
+	FieldAuthorizationEndpoint = "authorizationEndpoint"
+	FieldEndSessionEndpoint    = "endSessionEndpoint"
+	FieldUserinfoEndpoint      = "userinfoEndpoint"
+)
+
+func (l LoginEndpoints) validate(p *Problems) {
+	for _, e := range []struct{ field, url string }{
+		{FieldAuthorizationEndpoint, l.Authorization}, {FieldEndSessionEndpoint, l.EndSession},
+		{FieldUserinfoEndpoint, l.Userinfo},
+	} {
+		u, err := url.Parse(e.url)
+		if e.url != "" && (err != nil || len(e.url) > 255 || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" ||
+			u.User != nil || u.Fragment != "") {
+			p.Add(e.field, Malformed, "use an https or http URL without fragment and user, of at most 255 characters")
+		}
+	}
 }
 
 // Application is an application that users log in to. Its id is unique within its tenant.
@@ -21,6 +51,7 @@ type Application struct {
 	TenantID string
 	ID       string
 	Name     string
+	Client   Client
 	Settings Settings
 	Version  Version // as a tenant's
 }
@@ -53,6 +84,7 @@ func (t Tenant) Validate() error {
 			"this is the default issuer of tenant %q: use one that does not end in /t/ and the id of another tenant",
 			other))
 	}
+	t.Login.validate(&p)
 	t.Settings.validate(&p)
 	if p.Err() == nil {
 		_, err := Combine(t, Application{})
@@ -103,6 +135,7 @@ func (a Application) Validate(t Tenant) error {
 	var p Problems
 	checkOwnerID(&p, "id", a.ID)
 	checkText(&p, "name", a.Name, maxName)
+	a.Client.validate(&p, a.ID)
 	a.Settings.validate(&p)
 	if p.Err() == nil {
 		_, err := Combine(t, a)

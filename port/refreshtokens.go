@@ -33,6 +33,7 @@ type RefreshTokens interface {
 	//   - if the policy slides ([domain.Policy.Slide] returns window and maximum; a window of 0 means that it does
 	//     not), IssuedAt + maximum, rounded down to the second, is after c.Now;
 	//   - c.TenantID is empty or its tenant;
+	//   - c.ApplicationID is empty or its application;
 	//   - its binding is empty or c.Binding;
 	//   - its application's policy is active, is OneTimeUse, and does not RequireAuthentication unless c.Authenticated;
 	//   - c.AccessTokenTTL is not above the policy's.
