@@ -2,9 +2,12 @@ package web
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/domain"
 )
 
 // CORSHeaders are the headers that pages of a configured origin may read and send.
@@ -16,12 +19,14 @@ type CORSHeaders struct {
 // preflightMaxAge is the number of seconds for which a browser may cache the response to a preflight.
 const preflightMaxAge = "600"
 
-// cors responds to preflights, and sets the headers by which browsers decide which pages may read a response. Other
-// origins get no CORS header. Their requests are still handled, because CORS protects only the users of browsers. It is
+// cors responds to preflights, and sets the headers by which browsers decide which pages may read a response. In a
+// dialect for pages of any origin, all of them get these headers, without credentials. Otherwise only those of the
+// configured origins do, and other origins get no CORS header. Their requests are still handled, because CORS protects only the users of browsers. It is
 // not echo's, which allows either a fixed list of headers or any that are requested.
 func (m *mount) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if dialectOf(c).BackendOnly {
+		dialect := dialectOf(c)
+		if dialect.BackendOnly {
 			return next(c)
 		}
 		req, header := c.Request(), c.Response().Header()
@@ -31,19 +36,23 @@ func (m *mount) cors(next echo.HandlerFunc) echo.HandlerFunc {
 			header.Set(echo.HeaderVary, echo.HeaderOrigin+", "+echo.HeaderAccessControlRequestHeaders)
 		}
 		origin := req.Header.Get(echo.HeaderOrigin)
-		if !m.Pages.Origins.Has(origin) {
+		switch {
+		case dialect.AnyOrigin:
+			AnyOrigin(c)
+		case m.Pages.Origins.Has(origin):
+			header.Set(echo.HeaderAccessControlAllowOrigin, origin)
+			header.Set(echo.HeaderAccessControlAllowCredentials, "true")
+		default:
 			return next(c)
 		}
-		header.Set(echo.HeaderAccessControlAllowOrigin, origin)
-		header.Set(echo.HeaderAccessControlAllowCredentials, "true")
 		if !preflight {
-			header.Set(echo.HeaderAccessControlExposeHeaders, dialectOf(c).expose)
+			header.Set(echo.HeaderAccessControlExposeHeaders, dialect.expose)
 			return next(c)
 		}
 		methods, _ := c.Get(echo.ContextKeyHeaderAllow).(string)
 		header.Set(echo.HeaderAllow, methods)
 		header.Set(echo.HeaderAccessControlAllowMethods, methods)
-		header.Set(echo.HeaderAccessControlAllowHeaders, allowedHeaders(req.Header, dialectOf(c).allow))
+		header.Set(echo.HeaderAccessControlAllowHeaders, allowedHeaders(req.Header, dialect.allow))
 		header.Set(echo.HeaderAccessControlMaxAge, preflightMaxAge)
 		return c.NoContent(http.StatusNoContent)
 	}
@@ -76,4 +85,28 @@ func AnyOrigin(c echo.Context) {
 	header.Set(echo.HeaderAccessControlAllowOrigin, "*")
 	header.Del(echo.HeaderAccessControlAllowCredentials)
 	header.Del(echo.HeaderVary)
+}
+
+// AllowPage returns an *domain.Invalid if a page of an origin that is not allowed sent the request: an origin other than
+// the service's own, the configured ones, and those that listed returns, which is called only if the others do not
+// match. A client that is not a page sends no Origin. It is for dialects with AnyOrigin, so that the page can read what
+// is wrong.
+func AllowPage(c echo.Context, listed func() ([]string, error)) error {
+	origins := c.Request().Header.Values(echo.HeaderOrigin)
+	if len(origins) == 0 {
+		return nil
+	}
+	m := LogRecord(c).mount
+	if len(origins) == 1 && (m.Pages.Origins.Has(origins[0]) || isOwn(origins[0], c.Request().Host, m.public)) {
+		return nil
+	}
+	allowed, err := listed()
+	if err != nil {
+		return err
+	}
+	if len(origins) == 1 && slices.Contains(allowed, origins[0]) {
+		return nil
+	}
+	return domain.NewInvalid(echo.HeaderOrigin, domain.Forbidden,
+		"pages of this origin may not use the client: add the origin to the application's origins, or to REFRESHD_CORS_ORIGINS")
 }

@@ -53,7 +53,10 @@ type Dialect struct {
 	// BackendOnly is set if no page in a browser may use the dialect: its responses have no CORS headers, those to a
 	// preflight included, except those of Document.
 	BackendOnly bool
-	Decoder     strict.Options // of Body and Query
+	// AnyOrigin is set if pages of every origin may send requests of the dialect and read the responses, always without
+	// cookies. Handlers that must not serve some pages call [AllowPage].
+	AnyOrigin bool
+	Decoder   strict.Options // of Body and Query
 	// Document, if set, is served with its page.
 	Document *Document
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,7 +59,8 @@ func New(o Options, dialects ...Dialect) (*echo.Echo, error) {
 	e.HTTPErrorHandler = m.refuse
 	e.Pre(headAsGET, m.logged, trimSlash)
 	e.Use(m.routed)
-	if len(o.Pages.Origins.exact) > 0 {
+	anyOrigin := func(d Dialect) bool { return d.AnyOrigin }
+	if len(o.Pages.Origins.exact) > 0 || slices.ContainsFunc(dialects, anyOrigin) {
 		if o.Guard != nil {
 			e.Use(m.preflights)
 		}

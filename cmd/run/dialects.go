@@ -104,7 +104,7 @@ func (s *service) tokens(
 		Logout: &usecase.Logout{
 			Revocations: s.store, Tokens: s.store, Keys: s.keys, Clock: s.clock,
 		},
-		Publish:   &usecase.Publish{Tenants: s.store, Keys: s.keys, Clock: s.clock, RootTenant: c.RootTenant},
+		Publish:   &usecase.Publish{Tenants: s.store, Keys: s.keys, Clock: s.clock, RootTenant: c.RootTenant, PublicURL: publicURL},
 		Ready:     ready,
 		Examples:  httpapi.Examples{URL: publicURL, TenantID: tenantID, ApplicationID: applicationID},
 		Exchanged: func(e usecase.Exchanged) { s.metrics.Exchanged(e.Outcome, e.AddressChanged, e.Why) },
