@@ -18,12 +18,18 @@ import (
 
 // clientParams are the parameters in which a client names itself in the body.
 type clientParams struct {
-	ClientID     *string
-	ClientSecret *string
+	id, secret, assertionType, assertion *string
 }
 
-var errNoClient error = domain.NewInvalid("client_id", domain.Blank,
-	"name the client, which is the application, in the body or by Basic")
+// jwtBearer is the type of an assertion that is a JWT (RFC 7523, section 2.2).
+const jwtBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+var (
+	errNoClient error = domain.NewInvalid("client_id", domain.Blank,
+		"name the client, which is the application, in the body or by Basic")
+	errTwoProofs error = domain.NewInvalid("client_secret", domain.Conflict,
+		"the client authenticates in two ways: use one (RFC 6749, section 2.3)")
+)
 
 // tenantOf returns the tenant of a request: that of the path, or at the root the root tenant.
 func (a *API) tenantOf(c echo.Context) (string, error) {
@@ -53,11 +59,11 @@ func basicOf(c echo.Context) (credentials string, ok bool) {
 // such as an access token that an interceptor attached.
 func credentialOf(c echo.Context, tenantID string, p clientParams) (usecase.ClientCredential, error) {
 	cred := usecase.ClientCredential{TenantID: tenantID}
-	if p.ClientID != nil {
-		cred.ClientID = *p.ClientID
+	if p.id != nil {
+		cred.ClientID = *p.id
 	}
-	if p.ClientSecret != nil {
-		cred.Secret = domain.NewSecret(*p.ClientSecret)
+	if p.secret != nil {
+		cred.Secret = domain.NewSecret(*p.secret)
 	}
 	if len(c.Request().Header.Values(echo.HeaderAuthorization)) > 1 {
 		return cred, domain.NewInvalid(echo.HeaderAuthorization, domain.Conflict, "send this header once")
@@ -69,6 +75,16 @@ func credentialOf(c echo.Context, tenantID string, p clientParams) (usecase.Clie
 			return cred, err
 		}
 	}
+	if p.assertion != nil || p.assertionType != nil {
+		switch {
+		case !cred.Secret.IsZero():
+			return cred, errTwoProofs
+		case p.assertion == nil || p.assertionType == nil || *p.assertionType != jwtBearer:
+			return cred, fmt.Errorf("the assertion is missing, or is not a JWT: %w", domain.ErrUnauthorized)
+		}
+		cred.Assertion = domain.NewSecret(*p.assertion)
+		return cred, nil // the assertion names the client
+	}
 	if cred.ClientID == "" {
 		return cred, errNoClient
 	}
@@ -78,21 +94,21 @@ func credentialOf(c echo.Context, tenantID string, p clientParams) (usecase.Clie
 // withBasic returns the credential of the body with that of Basic.
 func withBasic(body usecase.ClientCredential, encoded string) (usecase.ClientCredential, error) {
 	pair, err := base64.StdEncoding.DecodeString(encoded)
-	id, secret, found := strings.Cut(string(pair), ":")
+	id, password, found := strings.Cut(string(pair), ":")
 	if err != nil || !found {
 		return body, fmt.Errorf("the credentials of Basic are not base64 of id and secret: %w", domain.ErrUnauthorized)
 	}
-	if secret != "" && !body.Secret.IsZero() {
-		return body, domain.NewInvalid("client_secret", domain.Conflict,
-			"the client authenticates twice, by Basic and in the body: do it once")
+	cred, raw := body, body
+	if password != "" {
+		if !body.Secret.IsZero() {
+			return body, errTwoProofs
+		}
+		cred.Secret, raw.Secret = domain.NewSecret(decoded(password)), domain.NewSecret(password)
 	}
-	if secret == "" {
-		secret = body.Secret.Reveal()
+	if id != "" {
+		cred.ClientID, raw.ClientID = decoded(id), id
 	}
-	raw := usecase.ClientCredential{TenantID: body.TenantID, ClientID: id, Secret: domain.NewSecret(secret)}
-	cred := raw
-	cred.ClientID, cred.Secret = decoded(id), domain.NewSecret(decoded(secret))
-	if cred.ClientID != raw.ClientID || !cred.Secret.Equal(raw.Secret) {
+	if !cred.Secret.Equal(raw.Secret) || cred.ClientID != raw.ClientID {
 		cred.Raw = &raw
 	}
 	switch body.ClientID {
@@ -100,10 +116,6 @@ func withBasic(body usecase.ClientCredential, encoded string) (usecase.ClientCre
 		return cred, nil
 	case raw.ClientID:
 		return raw, nil
-	}
-	if id == "" {
-		cred.ClientID = body.ClientID
-		return cred, nil
 	}
 	return body, domain.NewInvalid("client_id", domain.Conflict,
 		"the body and Basic name two different clients: omit one of them")

@@ -76,7 +76,7 @@ func (a *API) introspector(c echo.Context) (in usecase.IntrospectInput, form hel
 	if form, err = web.Body[heldForm](c, web.FormOnly); err != nil {
 		return in, form, err
 	}
-	cred, err := credentialOf(c, in.TenantID, clientParams{form.ClientID, form.ClientSecret})
+	cred, err := credentialOf(c, in.TenantID, form.client())
 	if err != nil && !errors.Is(err, errNoClient) {
 		return in, form, err
 	}

@@ -16,9 +16,15 @@ import (
 // heldForm is the body of revocation and introspection. `token_type_hint` is ignored: the two kinds of token differ in
 // their form.
 type heldForm struct {
-	Token        *string `json:"token"`
-	ClientID     *string `json:"client_id"`
-	ClientSecret *string `json:"client_secret"`
+	Token               *string `json:"token"`
+	ClientID            *string `json:"client_id"`
+	ClientSecret        *string `json:"client_secret"`
+	ClientAssertionType *string `json:"client_assertion_type"`
+	ClientAssertion     *string `json:"client_assertion"`
+}
+
+func (f heldForm) client() clientParams {
+	return clientParams{f.ClientID, f.ClientSecret, f.ClientAssertionType, f.ClientAssertion}
 }
 
 var errNoToken error = domain.NewInvalid("token", domain.Blank, "send a refresh token or an access token")
@@ -33,7 +39,7 @@ func (a *API) revoke(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	cred, err := credentialOf(c, tenantID, clientParams{form.ClientID, form.ClientSecret})
+	cred, err := credentialOf(c, tenantID, form.client())
 	if err != nil {
 		return err
 	}

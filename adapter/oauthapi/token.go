@@ -23,6 +23,13 @@ type tokenForm struct {
 	Audience     *string `json:"audience"` // the same, in clients that do not know RFC 8707
 	ClientID     *string `json:"client_id"`
 	ClientSecret *string `json:"client_secret"`
+	// By RFC 7521, section 4.2.
+	ClientAssertionType *string `json:"client_assertion_type"`
+	ClientAssertion     *string `json:"client_assertion"`
+}
+
+func (f tokenForm) client() clientParams {
+	return clientParams{f.ClientID, f.ClientSecret, f.ClientAssertionType, f.ClientAssertion}
 }
 
 // tokenResponse is by RFC 6749, section 5.1. No member is ever null.
@@ -44,7 +51,7 @@ func (a *API) token(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	cred, err := credentialOf(c, tenantID, clientParams{form.ClientID, form.ClientSecret})
+	cred, err := credentialOf(c, tenantID, form.client())
 	if err != nil {
 		return err
 	}
