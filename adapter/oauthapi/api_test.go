@@ -166,6 +166,7 @@ func newService(t testing.TB) *service {
 	signer := jwxsigner.New(rand.Reader)
 	s.opened, err = usecase.OpenKeys(t.Context(), usecase.KeysConfig{
 		Store: store, Signer: signer, Master: master, Clock: s.clock, Random: rand.Reader, CacheAge: 2 * time.Hour,
+		Pause: func(_ context.Context, d time.Duration) error { s.wait(d); return nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -272,6 +273,19 @@ func (s *service) client(t testing.TB, tenant, id string, change func(*domain.Cl
 		t.Fatal(err)
 	}
 	change(&a.Client)
+	if err := storagetest.SaveApplication(t.Context(), s.store, a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// set changes the settings of an application of acme.
+func (s *service) set(t testing.TB, id string, change func(*domain.Settings)) {
+	t.Helper()
+	a, err := s.store.Application(t.Context(), acme, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(&a.Settings)
 	if err := storagetest.SaveApplication(t.Context(), s.store, a); err != nil {
 		t.Fatal(err)
 	}
