@@ -60,12 +60,18 @@ func (a *API) introspect(c echo.Context) error {
 // introspector authenticates the caller: an API key, or a client that can prove who it is. A public client may not ask
 // (RFC 7662, section 2.1): anyone could pretend to be it.
 func (a *API) introspector(c echo.Context) (in usecase.IntrospectInput, form heldForm, err error) {
+	var caller usecase.Caller
+	byKey := web.HasAPIKey(c)
+	if byKey { // before anything about the tenant is said
+		if caller, err = web.Identify(c, domain.TokenIntrospect); err != nil {
+			return in, form, err
+		}
+	}
 	if in.TenantID, err = a.tenantOf(c); err != nil {
 		return in, form, err
 	}
-	if web.HasAPIKey(c) {
-		caller, err := web.Identify(c, domain.TokenIntrospect)
-		if err == nil && caller.TenantID != "" && caller.TenantID != in.TenantID {
+	if byKey {
+		if caller.TenantID != "" && caller.TenantID != in.TenantID {
 			err = fmt.Errorf("the API key is for another tenant: %w", domain.ErrUnauthorized)
 		}
 		if err == nil {
