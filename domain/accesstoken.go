@@ -92,16 +92,21 @@ const (
 	maxKeyID          = 64
 	accessTokenClaims = `{"iss":,"sub":,"aud":,"client_id":,"iat":253402300799,"exp":253402300799,` +
 		`"sid":"018f2a3b-4c5d-766e-877f-8091a2b3c4d5","tid":,"applicationId":,"rve":18446744073709551615,` +
-		`"roles":[],"scope":,,"jti":"0123456789012345678901"}`
+		`"roles":[],"scope":,"cnf":{"jkt":"0123456789012345678901234567890123456789012"},,"jti":"0123456789012345678901"}`
 )
 
 // AccessTokenSize returns an upper bound of the length in bytes of an access token for t, in compact form, signed with
-// the policy's algorithm. Until verifiers know a first key of that algorithm, one of RSA may sign in place of a smaller
+// the policy's algorithm, bound to a key, and, unless the policy uses cookies, for the longest audience: a cookie never
+// has one for another audience than the application. Until verifiers know a first key of that algorithm, one of RSA may sign in place of a smaller
 // one, see [SigningKeys.SigningAt]. To count it always would take 600 bytes from the claims of every other tenant.
 func AccessTokenSize(t RefreshToken, p Policy, issuer string) int {
-	claims := len(accessTokenClaims) + len(t.Claims)
+	claims, audience := len(accessTokenClaims)+len(t.Claims), jsonSize(t.ApplicationID)
+	if !p.UsesCookies() {
+		audience = max(audience, maxAudience+len(`""`))
+	}
+	claims += audience
 	for _, s := range []string{
-		issuer, t.UserID, t.ApplicationID, t.ApplicationID, t.TenantID, t.ApplicationID, strings.Join(t.Scopes, " "),
+		issuer, t.UserID, t.ApplicationID, t.TenantID, t.ApplicationID, strings.Join(t.Scopes, " "),
 	} {
 		claims += jsonSize(s)
 	}

@@ -25,6 +25,9 @@ const (
 // end one.
 const KeyManage Action = "key.manage"
 
+// TokenIntrospect is the action of introspection: whether a token is active, and what it says (RFC 7662).
+const TokenIntrospect Action = "token.introspect"
+
 // FeedRead is the action of reading the stream of revocations.
 const FeedRead Action = "feed.read"
 
@@ -53,6 +56,7 @@ var spellings = append([]spelling{
 	{TokenRevoke, "DELETE", "/jwt/refresh/:id"},
 	{TokenListWide, "GET", SessionsPermission},
 	{TokenListAny, "GET", SessionsPermission},
+	{TokenIntrospect, "POST", "/oauth2/introspect"},
 	{FeedRead, "GET", RevocationsPermission},
 	{KeyManage, "POST", "/key"},
 }, administrationSpellings()...)

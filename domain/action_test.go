@@ -63,7 +63,8 @@ func TestPermissionsPermitActions(t *testing.T) {
 func TestAPermissionThatIsValidAllowsAnAction(t *testing.T) {
 	actions := []domain.Action{
 		domain.TokenIssue, domain.TokenExchange, domain.TokenRead, domain.TokenList, domain.TokenListWide,
-		domain.TokenChange, domain.TokenChangeMany, domain.TokenRevoke, domain.TokenRevokeMany, domain.FeedRead,
+		domain.TokenChange, domain.TokenChangeMany, domain.TokenRevoke, domain.TokenRevokeMany, domain.TokenIntrospect,
+		domain.FeedRead,
 	}
 	endpoints := append(slices.Collect(maps.Keys(domain.Endpoints())), domain.SessionsPermission,
 		domain.RevocationsPermission, "*")

@@ -187,8 +187,8 @@ func TestAnUnknownEndpointIsToldTheKnownOnes(t *testing.T) {
 			t.Errorf("known: got %q, want %s among them", got.Known, want)
 		}
 	}
-	want := "there is no such endpoint: name one of /jwt/issue, /jwt/refresh, /jwt/refresh/:id, /revocations, " +
-		`/sessions, /api-key, /key, /tenant, /application, /audit, or "*"`
+	want := "there is no such endpoint: name one of /jwt/issue, /jwt/refresh, /jwt/refresh/:id, " +
+		`/oauth2/introspect, /revocations, /sessions, /api-key, /key, /tenant, /application, /audit, or "*"`
 	if got.Text() != want || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("text: got %q in %v, want %q", got.Text(), err, want)
 	}

@@ -157,9 +157,11 @@ func (c Client) validate(p *Problems, applicationID string) {
 }
 
 func checkAudience(p *Problems, field, s string) {
-	if s == "" || len(s) > maxAudience || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	// Characters that JSON escapes would make an access token much longer than its audience: see AccessTokenSize.
+	if s == "" || len(s) > maxAudience ||
+		strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"\<>&`, r) }) {
 		p.Add(field, Malformed,
-			"use a URI such as https://api.example.com, or a name, of at most 255 characters without blanks")
+			"use a URI such as https://api.example.com, or a name, of at most 255 characters without blanks, quotes and &")
 	}
 }
 

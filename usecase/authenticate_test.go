@@ -185,7 +185,13 @@ func TestACallerActsOnItsTenantOnly(t *testing.T) {
 
 func TestAnOwnerIsWhoHoldsAnAccessToken(t *testing.T) {
 	w := newWorld(t)
-	g, err := w.issue.Do(t.Context(), fullIssue(domain.ID{}))
+	in := fullIssue(domain.ID{})
+	bound, err := w.issue.Do(t.Context(), in)
+	must(t, err)
+	_, err = w.byToken(t, bound.AccessToken) // its bearer has not proved possession of the key
+	wantErr(t, err, domain.ErrUnauthorized)
+	in.Binding = ""
+	g, err := w.issue.Do(t.Context(), in)
 	must(t, err)
 	got, err := w.byToken(t, g.AccessToken)
 	must(t, err)

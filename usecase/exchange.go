@@ -13,11 +13,24 @@ import (
 // Exchange trades a token string for an access token.
 type Exchange struct {
 	Tokens port.RefreshTokens
-	Minter Minter
-	Clock  Clock
+	// Applications is for requests of an audience. It may be nil if there are none.
+	Applications port.Applications
+	Minter       Minter
+	Clock        Clock
 	// Restored is true if the store was restored from a backup: see [domain.Call.Restored].
 	Restored bool
 }
+
+// The errors of a request that asks for more than it may get. Both are an *domain.Invalid. Nothing was written, and the
+// token string is as good as before.
+var (
+	// ErrTarget: the audience is none of the application's.
+	ErrTarget error = domain.NewInvalid("resource", domain.Forbidden,
+		"this is none of the audiences of the application: add it there, or omit it")
+	// ErrScope: a scope was not granted to the session.
+	ErrScope error = domain.NewInvalid("scope", domain.Forbidden,
+		"the session has not all of these scopes: ask for fewer, or omit this for all that it has")
+)
 
 // ExchangeInput is the input of [Exchange.Do].
 type ExchangeInput struct {
@@ -32,10 +45,21 @@ type ExchangeInput struct {
 	// AccessTokenTTL asks for a shorter lifetime than the policy's; 0 for the policy's.
 	AccessTokenTTL time.Duration
 	TenantID       string // that the request names; empty for none
+	ApplicationID  string // that the request names as its client; empty for none
 	Authenticated  bool   // the request has an API key with the permission, valid for TenantID
 	Binding        string // the key that the caller proved possession of; empty for none
 	ClientAddress  string
 	RequestID      string
+	// Audience asks for an access token for one of the audiences of the application that ApplicationID names; empty for
+	// the application itself. See [domain.Client.Audience].
+	Audience string
+	// Narrow is set if the request names the scopes of the access token, which are then Scopes. See [domain.Narrow].
+	Narrow bool
+	Scopes []string
+	// Authenticate, if set, authenticates the client of the request, and determines ApplicationID and Authenticated. It
+	// is called once the token string is genuine and Limit has admitted it. Do returns its error unchanged; nothing was
+	// decided then.
+	Authenticate func(context.Context) (ClientAuth, error)
 	// Limit, if set, is called before the store, and only if the token string is genuine. authenticated is
 	// Authenticated. Do returns its error unchanged; nothing was decided then.
 	Limit func(t domain.PresentedToken, authenticated bool) error
@@ -105,10 +129,28 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 	if err != nil || !fits || in.TenantID != "" && !domain.IsTenantID(in.TenantID) {
 		return Exchanged{Outcome: domain.RefusedInvalid}, err
 	}
-	call := domain.Call{
-		Generation: presented.Generation, Now: x.Clock.Now(), TenantID: in.TenantID, Authenticated: in.Authenticated,
-		Binding: in.Binding, AccessTokenTTL: in.AccessTokenTTL, ClientAddress: in.ClientAddress, Restored: x.Restored,
+	var client ClientAuth
+	if in.Authenticate != nil {
+		if client, err = in.Authenticate(ctx); err != nil {
+			return Exchanged{}, err
+		}
+		in.ApplicationID, in.Authenticated = client.Application.ID, client.Authenticated
 	}
+	if in.ApplicationID != "" && !domain.IsApplicationID(in.ApplicationID) {
+		return Exchanged{Outcome: domain.RefusedInvalid}, nil
+	}
+	call := domain.Call{
+		Generation: presented.Generation, Now: x.Clock.Now(), TenantID: in.TenantID, ApplicationID: in.ApplicationID,
+		Authenticated: in.Authenticated, Binding: in.Binding, AccessTokenTTL: in.AccessTokenTTL,
+		ClientAddress: in.ClientAddress, Restored: x.Restored,
+	}
+	var access accessRequest
+	if in.Audience != "" || in.Narrow {
+		if access, err = x.access(ctx, presented.ID, client, call, in); err != nil {
+			return Exchanged{}, err
+		}
+	}
+	access.confirmation, access.lifetime = call.Binding, call.AccessTokenTTL
 	// Nearly every exchange ends here, after one statement.
 	token, policy, err := x.Tokens.Advance(ctx, presented.ID, call)
 	for attempt := 0; errors.Is(err, domain.ErrConflict); attempt++ {
@@ -132,7 +174,7 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 			err = x.write(ctx, snapshot.Token, decision, call, in.RequestID)
 		}
 		if err == nil {
-			out, err := x.answer(ctx, decision, snapshot.Policy, call)
+			out, err := x.answer(ctx, decision, snapshot.Policy, call, access)
 			out.Restored = decision.Outcome == domain.Rotated
 			return out, err
 		}
@@ -141,7 +183,45 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 		return Exchanged{}, Wrap("exchange", err)
 	}
 	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: token, AnsweredAt: token.RotatedAt},
-		policy, call)
+		policy, call, access)
+}
+
+// access returns the access token that a request asks for. It returns ErrTarget for an audience that is none of the
+// application's, and ErrScope for scopes that were not granted. Scopes of a session that cannot be exchanged are not
+// compared, so that a replay is detected.
+func (x *Exchange) access(
+	ctx context.Context, id domain.ID, client ClientAuth, call domain.Call, in ExchangeInput,
+) (accessRequest, error) {
+	access := accessRequest{narrow: in.Narrow, scopes: in.Scopes}
+	if in.Audience != "" {
+		app, err := client.Application, error(nil)
+		if !client.Read {
+			app, err = x.Applications.Application(ctx, in.TenantID, in.ApplicationID)
+		}
+		audience, ok := app.Client.Audience(in.ApplicationID, in.Audience)
+		switch {
+		case errors.Is(err, domain.ErrNotFound): // no session is this application's, so the exchange is refused
+		case err != nil:
+			return access, Wrap("exchange: read the application", err)
+		case !ok:
+			return access, ErrTarget
+		}
+		access.audience = audience
+	}
+	if in.Narrow {
+		snapshot, err := x.Tokens.Snapshot(ctx, id)
+		switch {
+		case errors.Is(err, domain.ErrNotFound):
+			return access, nil
+		case err != nil:
+			return access, Wrap("exchange: read the scopes", err)
+		}
+		_, granted := domain.Narrow(snapshot.Token.Scopes, in.Scopes)
+		if !granted && !snapshot.Decide(call).Outcome.Refused() {
+			return access, ErrScope
+		}
+	}
+	return access, nil
 }
 
 // write stores the decision d on before.
@@ -172,7 +252,9 @@ func (x *Exchange) fits(ctx context.Context, t domain.PresentedToken, accessToke
 }
 
 // answer returns the result of an exchange that decided d, with its tokens unless it was refused.
-func (x *Exchange) answer(ctx context.Context, d domain.Decision, p domain.Policy, c domain.Call) (Exchanged, error) {
+func (x *Exchange) answer(
+	ctx context.Context, d domain.Decision, p domain.Policy, c domain.Call, a accessRequest,
+) (Exchanged, error) {
 	out := Exchanged{
 		Grant: Grant{RefreshToken: d.After, Policy: p}, Outcome: d.Outcome, Why: d.Why,
 		AddressChanged: d.AddressChanged, Presented: c.Generation,
@@ -182,7 +264,7 @@ func (x *Exchange) answer(ctx context.Context, d domain.Decision, p domain.Polic
 		return out, nil
 	}
 	var err error
-	out.Grant, err = x.Minter.grant(ctx, d.After, p, d.AnsweredAt, c.Now, c.AccessTokenTTL)
+	out.Grant, err = x.Minter.grant(ctx, d.After, p, d.AnsweredAt, c.Now, a)
 	if errors.Is(err, errTokenKeyEnded) { // the janitor's next pass revokes the session
 		return Exchanged{
 			Grant: Grant{RefreshToken: d.After, Policy: p}, Outcome: domain.RefusedRevoked, Presented: c.Generation,

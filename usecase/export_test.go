@@ -11,7 +11,7 @@ import (
 func (m Minter) Grant(
 	ctx context.Context, t domain.RefreshToken, p domain.Policy, from, now time.Time, life time.Duration,
 ) (Grant, error) {
-	return m.grant(ctx, t, p, from, now, life)
+	return m.grant(ctx, t, p, from, now, accessRequest{lifetime: life})
 }
 
 // ReadOnce is one reading of the reader, for tests.

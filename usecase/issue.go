@@ -97,7 +97,8 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 			return Grant{}, Wrap("issue: keep the newest", err)
 		}
 	}
-	return u.Minter.grant(ctx, token, policy, token.RotatedAt, now, 0)
+	return u.Minter.grant(ctx, token, policy, token.RotatedAt, now,
+		accessRequest{confirmation: token.Binding})
 }
 
 // asked returns the refresh token that in describes, with a new id if in has none. It makes all checks that need no

@@ -68,6 +68,7 @@ func TestIssueStoresTheSessionAndSaysItInTheAccessToken(t *testing.T) {
 		"exp": iat + 900,
 		"sid": want.ID.String(), "rve": 0.0, "tid": "acme", "applicationId": "shop", "roles": []any{"owner", "clerk"},
 		"scope": "write read", "plan": 12345678901234567890.0,
+		"cnf": map[string]any{"jkt": "thumbprint"},
 	}, claims); diff != "" {
 		t.Errorf("claims (-want +got):\n%s", diff)
 	}

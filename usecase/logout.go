@@ -13,8 +13,7 @@ import (
 // They must be kept: without them that session could not be ended before it expires.
 var ErrOtherTenants = fmt.Errorf("the session is active and belongs to another tenant: %w", domain.ErrNotFound)
 
-// Logout revokes the sessions that a browser's cookies name. It requires no other credential, because the holder of a
-// token string can end its session in any case, by exchanging an old one.
+// Logout revokes the sessions that a browser's cookies name. It requires no other credential: see revokeHeld.
 type Logout struct {
 	Revocations port.Revocations
 	Tokens      port.RefreshTokens
@@ -54,14 +53,8 @@ func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
 		return nil, l.notFound(ctx, parsed.Sessions)
 	}
 	var revoked []domain.ID
-	how := port.Revocation{At: l.Clock.Now(), Reason: domain.RevokedByRequest}
 	for _, t := range parsed.Sessions {
-		event, err := domain.RevocationEvent(
-			in.TenantID, domain.Selector{TokenID: t.ID}, how.Reason, in.By, how.At, l.Keys.Random)
-		if err != nil {
-			return nil, Wrap("log out", err)
-		}
-		switch err := l.Revocations.Revoke(ctx, in.TenantID, t.ID, how, event); {
+		switch err := revokeHeld(ctx, l.Revocations, l.Keys, in.TenantID, t.ID, l.Clock, in.By); {
 		case err == nil:
 			revoked = append(revoked, t.ID)
 		case !errors.Is(err, domain.ErrNotFound):

@@ -23,20 +23,42 @@ type Grant struct {
 	Policy       domain.Policy
 	TokenString  domain.Secret
 	AccessToken  domain.Secret
+	// Scopes are those of the access token.
+	Scopes []string
+	// Confirmation is the key that the access token is bound to; empty for none.
+	Confirmation string
 	// The remaining lifetimes in whole seconds, rounded up.
 	ExpiresIn             time.Duration // of the access token; at most its lifetime
 	RefreshTokenExpiresIn time.Duration
 }
 
-// grant depends on its arguments and the keys alone: the same arguments give the same bytes. lifetime is that of the
-// access token, 0 for the policy's; it counts from `from`, moved forward as [domain.NewAccessToken] describes.
+// accessRequest is what a request determines of its access token. The zero value leaves all to the refresh token and
+// its policy.
+type accessRequest struct {
+	lifetime     time.Duration // 0 for the policy's
+	audience     string        // empty for the application
+	narrow       bool          // the scopes are those of scopes that were granted
+	scopes       []string
+	confirmation string // the key that the access token is bound to; empty for none
+	actor        string // the application that acts for the user; empty for none
+}
+
+// grant depends on its arguments and the keys alone: the same arguments give the same bytes. The lifetime of the access
+// token counts from `from`, moved forward as [domain.NewAccessToken] describes.
 func (m Minter) grant(
-	ctx context.Context, t domain.RefreshToken, p domain.Policy, from, now time.Time, lifetime time.Duration,
+	ctx context.Context, t domain.RefreshToken, p domain.Policy, from, now time.Time, a accessRequest,
 ) (Grant, error) {
-	if lifetime == 0 {
-		lifetime = p.AccessTokenTTL
+	if a.lifetime == 0 {
+		a.lifetime = p.AccessTokenTTL
 	}
-	claims := domain.NewAccessToken(t, p, domain.Issuer(m.PublicURL, t.TenantID, p.Issuer), from, now, lifetime)
+	claims := domain.NewAccessToken(t, p, domain.Issuer(m.PublicURL, t.TenantID, p.Issuer), from, now, a.lifetime)
+	claims.Confirmation, claims.Actor = a.confirmation, a.actor
+	if a.audience != "" {
+		claims.Audience = a.audience
+	}
+	if a.narrow {
+		claims.Scopes, _ = domain.Narrow(t.Scopes, a.scopes)
+	}
 	key, err := m.Keys.signing(ctx, t.TenantID, p.Algorithm, claims.IssuedAt)
 	if err != nil {
 		return Grant{}, err
@@ -51,7 +73,8 @@ func (m Minter) grant(
 	}
 	return Grant{
 		RefreshToken: t, Policy: p, TokenString: tokenString, AccessToken: domain.NewSecret(access),
-		ExpiresIn:             min(lifetime, secondsUntil(claims.ExpiresAt, now)),
+		Scopes: claims.Scopes, Confirmation: a.confirmation,
+		ExpiresIn:             min(a.lifetime, secondsUntil(claims.ExpiresAt, now)),
 		RefreshTokenExpiresIn: secondsUntil(t.ExpiresAt, now),
 	}, nil
 }

@@ -101,6 +101,21 @@ func sessionRows() []walkRow {
 			})
 			must(t, err)
 		}, `Revoke token.revoked by client: acme/session// after`},
+		{"usecase.RevokeHeld.Do", func(t *testing.T, w *walk) {
+			g := w.session(t, "shop")
+			w.begin(t)
+			revoke := &usecase.RevokeHeld{
+				Revocations: w.probe, Tokens: w.probe, Applications: w.probe, Keys: w.keys, Clock: w.clock.now,
+			}
+			_, err := revoke.Do(t.Context(), usecase.RevokeHeldInput{
+				TenantID: "acme", Token: g.TokenString, By: byClient,
+				Limit: func(domain.PresentedToken) error { return nil },
+				Authenticate: func(context.Context) (usecase.ClientAuth, error) {
+					return usecase.ClientAuth{Application: domain.Application{ID: "shop"}}, nil
+				},
+			})
+			must(t, err)
+		}, `Revoke token.revoked by client: acme/session// after`},
 		{"usecase.Patch.One", func(t *testing.T, w *walk) {
 			id := w.session(t, "shop").RefreshToken.ID.String()
 			w.begin(t)

@@ -441,7 +441,7 @@ func TestExplainSuggestsTheNameThatWasMeant(t *testing.T) {
 		"/session":  "there is no such endpoint; did you mean /sessions?",
 		"/tenat":    "there is no such endpoint; did you mean /tenant?",
 		"/far/away": "there is no such endpoint: name one of /jwt/issue, /jwt/refresh, /jwt/refresh/:id, " +
-			`/revocations, /sessions, /api-key, /key, /tenant, /application, /audit, or "*"`,
+			`/oauth2/introspect, /revocations, /sessions, /api-key, /key, /tenant, /application, /audit, or "*"`,
 	} {
 		err := domain.APIKey{Name: "x", Permissions: domain.Permissions{name: {"GET"}}}.Validate()
 		if got := (cli.Document{}).Explain(err).Error(); !strings.HasSuffix(got, want) {

@@ -1,39 +1,18 @@
 package httpapi
 
-import (
-	"github.com/refreshd/refreshd/adapter/web"
-	"github.com/refreshd/refreshd/domain"
-)
+import "github.com/refreshd/refreshd/adapter/web"
 
 // The events of requests with a more specific event than http.request. OPERATING.md lists all.
 const (
 	eventTokenIssued  = "token.issued"
 	eventTokenChanged = "token.changed"
-	eventTokenRevoked = "token.revoked"
-
-	eventExchangeRotated        = "exchange.rotated"
-	eventExchangeRetried        = "exchange.retried"
-	eventExchangeRecovered      = "exchange.recovered"
-	eventExchangeUnchanged      = "exchange.unchanged"
-	eventExchangeRefused        = "exchange.refused"
-	eventExchangeReplayed       = "exchange.replayed"
-	eventExchangeAddressChanged = "exchange.address_changed"
-	eventExchangeAhead          = "exchange.ahead"
-	eventExchangeRestored       = "exchange.restored"
 )
-
-var exchangeEvents = map[domain.Outcome]string{
-	domain.Rotated: eventExchangeRotated, domain.Retried: eventExchangeRetried, domain.Recovered: eventExchangeRecovered,
-	domain.Unchanged: eventExchangeUnchanged, domain.RefusedReplayed: eventExchangeReplayed,
-	domain.RefusedInvalid: eventExchangeRefused, domain.RefusedExpired: eventExchangeRefused,
-	domain.RefusedRevoked: eventExchangeRefused, domain.RefusedInactive: eventExchangeRefused,
-}
 
 // Counted are the events that metrics count, and their kinds.
 var Counted = Events{
-	Issued: eventTokenIssued, Revoked: eventTokenRevoked, CredentialFailed: web.EventCredentialFailed,
+	Issued: eventTokenIssued, Revoked: web.EventTokenRevoked, CredentialFailed: web.EventCredentialFailed,
 	RevocationKinds: []string{
-		revokedToken, revokedUser, revokedApplication, revokedUserInApplication, revokedTenant,
+		web.RevokedToken, revokedUser, revokedApplication, revokedUserInApplication, revokedTenant,
 	},
 	CredentialKinds: web.CredentialKinds,
 }

@@ -34,29 +34,22 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	if err != nil {
 		return a.refuseCookies(c, name, err)
 	}
-	record := web.LogRecord(c)
-	if out.Outcome == domain.RefusedInvalid {
-		if err := record.CredentialFailed(); err != nil { // unless the token string was genuine
-			return err
-		}
+	if err := web.ConcludeExchange(c, out, a.Exchanged); err != nil {
+		return err
 	}
-	record.ChargeExchange(chargeable(out))
-	if errors.Is(out.Why, domain.ErrLifetimeTooLong) { // nothing is wrong with the token string, and no outcome says so
+	if errors.Is(out.Why, domain.ErrLifetimeTooLong) {
 		return domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,
 			"this is longer than the policy allows: send a smaller value, or omit it")
 	}
-	a.recordOutcome(c, out)
 	byCookie := len(in.Ambient) > 0
 	switch {
 	case errors.Is(out.Why, domain.ErrAuthenticationRequired):
 		return domain.ErrUnauthorized
-	case errors.Is(out.Why, domain.ErrProofRequired):
-		return web.Refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{unproved})
 	case out.Outcome.Refused():
 		if byCookie && out.Deletable {
 			cookies.Delete(c, name, out.Policy)
 		}
-		return web.Refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{refusals[out.Outcome]})
+		return web.Refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{web.ExchangeRefusal(out)})
 	}
 	web.NoStore(c)
 	data := newGrantData(out.Grant)

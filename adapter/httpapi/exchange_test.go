@@ -558,3 +558,38 @@ func TestTheSecondsLeftAreThoseOfTheTokens(t *testing.T) {
 	s.wait(time.Microsecond)
 	s.exchange(t, g.RefreshToken).want(t, 400, "[expired]refreshToken")
 }
+
+// An application that has a client secret asks for it in the dialect of OAuth 2. Here it asks for an API key, as if its
+// policy required authentication: for the current token string and for old ones, so that nobody without a proof can
+// end the session by a replay.
+func TestAConfidentialClientNeedsAnAPIKeyHere(t *testing.T) {
+	s := newService(t)
+	proved := []option{as("exchanger"), tenant(aTenant)}
+	first := s.issue(t, "blog", "ada")
+	second := s.exchange(t, first.RefreshToken).want(t, 200).grant(t) // it has no secret yet
+	a, err := s.store.Application(t.Context(), aTenant, "blog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Client.Secrets = []domain.ClientSecret{{Hash: strings.Repeat("h", 32), HashKey: 1, CreatedAt: began}}
+	if err := storagetest.SaveApplication(t.Context(), s.store, a); err != nil {
+		t.Fatal(err)
+	}
+	s.wait(time.Hour)
+	before := s.dump(t)
+	for _, presented := range []string{first.RefreshToken, second.RefreshToken} {
+		for name, options := range map[string][]option{
+			"nothing": nil, "an access token": {bearer(second.Token), tenant(aTenant)}, "the tenant": {tenant(aTenant)},
+		} {
+			if got := s.exchange(t, presented, options...); got.status != 401 {
+				t.Errorf("%s: got %d %s, want 401", name, got.status, got.body)
+			}
+		}
+	}
+	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+		t.Errorf("the store (-before +after):\n%s", diff)
+	}
+	s.exchange(t, second.RefreshToken, proved...).want(t, 200)
+	s.wait(time.Hour)
+	s.exchange(t, first.RefreshToken, proved...).want(t, 400, "[reused]refreshToken")
+}

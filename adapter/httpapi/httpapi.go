@@ -57,7 +57,7 @@ func (a *API) Undocumented() web.Dialect {
 		Render: web.RenderEnvelope,
 		Headers: web.CORSHeaders{
 			Expose: []string{
-				outcomeHeader, echo.HeaderXRequestID, "Link", "X-Total-Count", echo.HeaderRetryAfter,
+				web.OutcomeHeader, echo.HeaderXRequestID, "Link", "X-Total-Count", echo.HeaderRetryAfter,
 			},
 			Allow: slices.Concat([]string{echo.HeaderAuthorization, echo.HeaderContentType}, web.TenantHeaders,
 				[]string{echo.HeaderXRequestID}),

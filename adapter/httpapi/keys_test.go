@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -179,6 +180,9 @@ func TestAPermissionCanNameEveryRouteThatNeedsOne(t *testing.T) {
 		}
 	}
 	named := domain.Endpoints()
+	maps.DeleteFunc(named, func(path string, _ []string) bool { // those of another dialect, which tests them
+		return strings.HasPrefix(path, "/oauth2/")
+	})
 	for _, methods := range []map[string][]string{routed, named} {
 		for path := range methods {
 			slices.Sort(methods[path])

@@ -88,7 +88,7 @@ func (a *API) logout(c echo.Context, l cookieLogout) error {
 		logRevocation(record, domain.Selector{TokenID: ids[0]})
 		return web.Done(c, "The refresh token was revoked.", revokedData{TokenID: ids[0].String()})
 	}
-	record.Event, record.Kind = eventTokenRevoked, revokedToken
+	record.Event, record.Kind = web.EventTokenRevoked, web.RevokedToken
 	data := revokedData{TokenID: ids[0].String()}
 	for _, id := range ids {
 		data.TokenIDs = append(data.TokenIDs, id.String())

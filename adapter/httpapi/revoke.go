@@ -143,7 +143,6 @@ func revocation(r usecase.Revoked) (message string, data revokedData) {
 
 // The kinds of a revocation, in the log.
 const (
-	revokedToken             = "token"
 	revokedUser              = "user"
 	revokedApplication       = "application"
 	revokedUserInApplication = "userInApplication"
@@ -152,10 +151,10 @@ const (
 
 // logRevocation adds to the log line what was revoked.
 func logRevocation(record *web.Record, s domain.Selector) {
-	record.Event, record.Kind = eventTokenRevoked, revokedTenant
+	record.Event, record.Kind = web.EventTokenRevoked, revokedTenant
 	switch {
 	case s.IsToken():
-		record.Kind = revokedToken
+		record.Kind = web.RevokedToken
 	case s.Scope.UserID != "" && s.Scope.ApplicationID != "":
 		record.Kind = revokedUserInApplication
 	case s.Scope.UserID != "":

@@ -27,23 +27,42 @@ type claims struct {
 	IssuedEpoch   uint64   `json:"rve"`
 	Roles         []string `json:"roles,omitempty"`
 	Scope         string   `json:"scope,omitempty"` // RFC 8693, section 4.2
-	ID            string   `json:"jti,omitempty"`   // left empty by encodeClaims; appendID adds it
+	// Confirmation is by RFC 9449, section 6.1, and Actor by RFC 8693, section 4.1.
+	Confirmation *confirmation `json:"cnf,omitempty"`
+	Actor        *actor        `json:"act,omitempty"`
+	ID           string        `json:"jti,omitempty"` // left empty by encodeClaims; appendID adds it
+}
+
+type confirmation struct {
+	Thumbprint string `json:"jkt"`
+}
+
+type actor struct {
+	Subject string `json:"sub"`
 }
 
 // reserved are the names of claims; true if every token has the claim.
 var reserved = map[string]bool{
 	"iss": true, "sub": true, "aud": true, "client_id": true, "iat": true, "exp": true, "jti": true, "sid": true,
-	"tid": true, "applicationId": true, "rve": true, "roles": false, "scope": false,
+	"tid": true, "applicationId": true, "rve": true, "roles": false, "scope": false, "cnf": false,
+	"act": false,
 }
 
 // encodeClaims returns the payload without `jti`.
 func encodeClaims(t domain.AccessToken) ([]byte, error) {
-	payload, err := json.Marshal(claims{
+	c := claims{
 		Issuer: t.Issuer, Subject: t.Subject, Audience: t.Audience, ClientID: t.ApplicationID,
 		IssuedAt: t.IssuedAt.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
 		SessionID: t.SessionID, TenantID: t.TenantID, ApplicationID: t.ApplicationID, IssuedEpoch: t.IssuedEpoch,
 		Roles: t.Roles, Scope: strings.Join(t.Scopes, " "),
-	})
+	}
+	if t.Confirmation != "" {
+		c.Confirmation = &confirmation{t.Confirmation}
+	}
+	if t.Actor != "" {
+		c.Actor = &actor{t.Actor}
+	}
+	payload, err := json.Marshal(c)
 	if err != nil || t.Claims == "" {
 		return payload, err
 	}
@@ -121,6 +140,19 @@ func decodeClaims(payload []byte) (domain.AccessToken, error) {
 	}
 	if c.Scope != "" {
 		t.Scopes = strings.Split(c.Scope, " ")
+	}
+	// One that is not understood must not be taken for none: the token would become one that its bearer alone may use.
+	if seen["cnf"] {
+		if c.Confirmation == nil || c.Confirmation.Thumbprint == "" {
+			return domain.AccessToken{}, errors.New("cnf has no jkt")
+		}
+		t.Confirmation = c.Confirmation.Thumbprint
+	}
+	if seen["act"] {
+		if c.Actor == nil || c.Actor.Subject == "" {
+			return domain.AccessToken{}, errors.New("act has no sub")
+		}
+		t.Actor = c.Actor.Subject
 	}
 	if len(own) > 1 {
 		own[len(own)-1] = '}'

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -295,6 +296,7 @@ func TestAccessTokenSizeIsJustAboveTheLength(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	audience := strings.Repeat("a", 255)
 	for _, a := range domain.Algorithms {
 		keys, slack := []domain.SigningKey{newKey(t, "0123456789012345678901", a), newKey(t, id, a)}, 200
 		if a == domain.RS256 || a == domain.PS256 {
@@ -303,16 +305,29 @@ func TestAccessTokenSizeIsJustAboveTheLength(t *testing.T) {
 		for _, typ := range domain.AccessTokenTypes {
 			p := domain.DefaultPolicy()
 			p.Algorithm, p.AccessTokenType = a, typ
+			cookies := p
+			cookies.CookieHostOnly = true
+			if !cookies.UsesCookies() {
+				t.Fatal("the policy uses no cookies")
+			}
 			for i, token := range tokens {
 				issuer := "https://auth.example/" + texts[i/2]
 				token.ExpiresAt = time.Unix(253402300799, 0)
 				for _, seconds := range []int64{1, 1_700_000_000, 253402300799 - 3600} {
 					now := time.Unix(seconds, 0)
-					bound := domain.AccessTokenSize(token, p, issuer)
 					for _, key := range keys {
-						length := len(sign(t, key, domain.NewAccessToken(token, p, issuer, now, now, 15*time.Minute)))
-						if over := bound - length; over < 0 || over > slack {
-							t.Fatalf("%s, %s, token %d: the bound is %d, the length %d", a, typ, i, bound, length)
+						claims := domain.NewAccessToken(token, p, issuer, now, now, 15*time.Minute)
+						claims.Confirmation = strings.Repeat("k", 43)
+						length := len(sign(t, key, claims))
+						if over := domain.AccessTokenSize(token, cookies, issuer) - length; over < 0 || over > slack {
+							t.Fatalf("%s, %s, token %d: over the length in a cookie by %d", a, typ, i, over)
+						}
+						if app, _ := json.Marshal(token.ApplicationID); len(app) < len(audience)+2 {
+							claims.Audience = audience
+							length = len(sign(t, key, claims))
+						}
+						if over := domain.AccessTokenSize(token, p, issuer) - length; over < 0 || over > slack {
+							t.Fatalf("%s, %s, token %d: over the length in a header by %d", a, typ, i, over)
 						}
 					}
 				}

@@ -307,6 +307,7 @@ var allows = map[string]string{
 	"POST /jwt/refresh/:id":   "Nothing by itself: a form needs the permission for the method that it stands for.",
 	"PATCH /jwt/refresh/:id":  "Change one session.",
 	"DELETE /jwt/refresh/:id": "Revoke one session.",
+	"POST /oauth2/introspect": "Introspect any refresh token and access token of the tenant (RFC 7662).",
 	"GET /sessions":           "List and count the sessions of an application or a tenant, active and ended.",
 	"GET /revocations":        "Follow the revocations of the tenant, at `/t/:tenantId/revocations`.",
 }

@@ -66,6 +66,10 @@ func (r *Record) CredentialFailed() error {
 	return nil
 }
 
+// ProofFailed records that a proof beside the token string is wrong, such as a client's secret. It is charged as an
+// invalid credential, although the token string may be genuine.
+func (r *Record) ProofFailed() { r.charge.guessed = true }
+
 // AdmitExchange admits an exchange whose token string is genuine, before the store is queried. An error is a *Refused.
 func (r *Record) AdmitExchange(t domain.PresentedToken, authenticated bool) error {
 	ch, g := &r.charge, r.charge.guard

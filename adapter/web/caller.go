@@ -26,12 +26,13 @@ const (
 	CredentialAPIKey      = "apiKey"
 	CredentialAccessToken = "accessToken"
 	CredentialTokenString = "tokenString"
+	CredentialClient      = "client" // a client's secret or assertion
 	CredentialOther       = "other"
 )
 
 // CredentialKinds lists these kinds.
 var CredentialKinds = []string{
-	CredentialNone, CredentialAPIKey, CredentialAccessToken, CredentialTokenString, CredentialOther,
+	CredentialNone, CredentialAPIKey, CredentialAccessToken, CredentialTokenString, CredentialClient, CredentialOther,
 }
 
 // Stencil is the platform that the API was first written for.
@@ -99,6 +100,9 @@ func apiKeyOf(c echo.Context) string {
 	}
 	return ""
 }
+
+// HasAPIKey reports whether the request has an API key in Authorization, which need not be valid.
+func HasAPIKey(c echo.Context) bool { return apiKeyOf(c) != "" }
 
 // HasCredential reports whether the request has an Authorization that is not empty, or several.
 func HasCredential(c echo.Context) bool {

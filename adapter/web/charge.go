@@ -42,6 +42,7 @@ type charge struct {
 	validKey        bool // the API key was verified by this request
 	genuine         bool // the credential is genuine
 	failed          bool // the credential is invalid, though the status is not 401
+	guessed         bool // a proof beside the credential is invalid
 	// waitUnlessGenuine is set if the address has used up its budget. The request is then admitted only if it presents
 	// a genuine token string. Otherwise this is the wait in its refusal.
 	waitUnlessGenuine time.Duration
@@ -196,7 +197,7 @@ func (ch *charge) end() {
 func (ch *charge) finish(c echo.Context, err error) {
 	offered := c.Request().Header.Get(echo.HeaderAuthorization) != ""
 	failed := ch.failed || offered && err != nil && Status(c, err) == http.StatusUnauthorized
-	if ch.validKey || ch.genuine || !failed {
+	if !ch.guessed && (ch.validKey || ch.genuine || !failed) {
 		return
 	}
 	if ch.known {

@@ -9,6 +9,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/adminapi"
 	"github.com/refreshd/refreshd/adapter/httpapi"
 	"github.com/refreshd/refreshd/adapter/metrics"
+	"github.com/refreshd/refreshd/adapter/oauthapi"
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/config"
 	"github.com/refreshd/refreshd/usecase"
@@ -47,6 +48,7 @@ func (s *service) dialects(
 ) (all []web.Dialect, err error) {
 	for _, api := range []func() (web.Dialect, error){
 		func() (web.Dialect, error) { return documented(s.tokens(ctx, c, publicURL, ready)) },
+		func() (web.Dialect, error) { return documented(s.oauth(ctx, c, publicURL)) },
 		func() (web.Dialect, error) { return s.revocations(ctx, publicURL) },
 		func() (web.Dialect, error) { return documented(s.administration(ctx, publicURL)) },
 	} {
@@ -107,8 +109,37 @@ func (s *service) tokens(
 		Publish:   &usecase.Publish{Tenants: s.store, Keys: s.keys, Clock: s.clock, RootTenant: c.RootTenant, PublicURL: publicURL},
 		Ready:     ready,
 		Examples:  httpapi.Examples{URL: publicURL, TenantID: tenantID, ApplicationID: applicationID},
-		Exchanged: func(e usecase.Exchanged) { s.metrics.Exchanged(e.Outcome, e.AddressChanged, e.Why) },
+		Exchanged: s.exchanged,
 	}, nil
+}
+
+// oauth is the dialect of OAuth 2.
+func (s *service) oauth(ctx context.Context, c config.Config, publicURL string) (*oauthapi.API, error) {
+	tenantID, _, err := s.examples(ctx)
+	if err != nil {
+		return nil, err
+	}
+	minter := usecase.Minter{Keys: s.keys, Signer: s.signer, PublicURL: publicURL}
+	return &oauthapi.API{
+		Exchange: &usecase.Exchange{
+			Tokens: s.store, Applications: s.store, Minter: minter, Clock: s.clock, Restored: c.Restored,
+		},
+		Revoke: &usecase.RevokeHeld{
+			Revocations: s.store, Tokens: s.store, Applications: s.store, Keys: s.keys, Clock: s.clock,
+		},
+		Introspect: &usecase.Introspect{
+			Tokens: s.store, Keys: s.keys, Clock: s.clock, PublicURL: publicURL, Restored: c.Restored,
+		},
+		Authenticate: &usecase.AuthenticateClient{Applications: s.store, Keys: s.keys},
+		RootTenant:   c.RootTenant,
+		URL:          publicURL, TenantID: tenantID,
+		Exchanged: s.exchanged,
+	}, nil
+}
+
+// exchanged counts an exchange, in whichever dialect.
+func (s *service) exchanged(e usecase.Exchanged) {
+	s.metrics.Exchanged(e.Outcome, e.AddressChanged, e.Why)
 }
 
 // administration is the API of tenants, applications, API keys, keys and the audit trail.

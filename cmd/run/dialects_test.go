@@ -196,6 +196,7 @@ func body(r web.Route) string {
 // public are the routes that need no credential. A new one has to be added here, so that no route is public by mistake.
 var public = []string{
 	"GET /.well-known/jwks.json", "GET /healthz", "GET /readyz", "GET /t/:tenantId/.well-known/jwks.json",
+	"POST /oauth2/revoke", "POST /oauth2/token", "POST /t/:tenantId/oauth2/revoke", "POST /t/:tenantId/oauth2/token",
 }
 
 // aside are the routes, by path or by method and path, whose action is spelled as another path, and that path.

@@ -211,6 +211,7 @@ func credentialIsSent(_ context.Context, in *openapi3filter.AuthenticationInput)
 	header := in.RequestValidationInput.Request.Header
 	sent := map[string]bool{
 		"apiKey":      isAPIKey(header),
+		"client":      strings.HasPrefix(header.Get("Authorization"), "Basic "),
 		"cookie":      header.Get("Cookie") != "" && header.Get("Authorization") == "",
 		"accessToken": strings.Count(credential(header), ".") == 2,
 		"tenant": header.Get("X-Stencil-TenantId") != "" || header.Get("X-Stencil-Tenanid") != "" ||
@@ -242,6 +243,7 @@ func carriesToken(body []byte) bool {
 		Data struct {
 			Token string `json:"token"`
 		} `json:"data"`
+		AccessToken string `json:"access_token"` // of the dialect of OAuth 2
 	}
-	return json.Unmarshal(body, &envelope) == nil && envelope.Data.Token != ""
+	return json.Unmarshal(body, &envelope) == nil && (envelope.Data.Token != "" || envelope.AccessToken != "")
 }
