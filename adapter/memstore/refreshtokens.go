@@ -59,6 +59,7 @@ func (s *Store) Advance(ctx context.Context, id domain.ID, c domain.Call) (domai
 	if !ok || !s.alive(t, now) || t.Generation != c.Generation || t.Generation == domain.MaxGeneration ||
 		t.InGracePeriod(p, now) || !t.MayMove(p, now) ||
 		c.TenantID != "" && c.TenantID != t.TenantID ||
+		c.ApplicationID != "" && c.ApplicationID != t.ApplicationID ||
 		t.Binding != "" && t.Binding != c.Binding ||
 		!p.Active || p.Usage == domain.Reusable || p.RequireAuthentication && !c.Authenticated ||
 		c.AccessTokenTTL > p.AccessTokenTTL {
