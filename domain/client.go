@@ -118,6 +118,11 @@ func (c Client) SecretWith(hashes ...string) int {
 	return found
 }
 
+// HashedWith reports whether one of the secrets was hashed by the hash key of that number.
+func (c Client) HashedWith(number uint32) bool {
+	return slices.ContainsFunc(c.Secrets, func(s ClientSecret) bool { return s.HashKey == number })
+}
+
 // Audience returns the audience of an access token for the application, if the request asks for that one by `resource`
 // (RFC 8707, section 2) or `audience`; empty for the application itself. An application without Audiences ignores both.
 // ok is false for an audience that the application does not list: invalid_target.

@@ -291,7 +291,8 @@ func TestUnsafeSteps(t *testing.T) {
 
 	var unsafe *domain.UnsafeStep
 	err := set.CheckStart(next, now, rules)
-	if !errors.As(err, &unsafe) || !errors.Is(err, domain.ErrUnsafe) || !unsafe.Until.Equal(now.Add(2*time.Hour+2*time.Minute)) {
+	if !errors.As(err, &unsafe) || !errors.Is(err, domain.ErrUnsafe) ||
+		!unsafe.Until.Equal(now.Add(2*time.Hour+2*time.Minute)) {
 		t.Errorf("a start without delay: got %v", err)
 	}
 	next.StartsAt = unsafe.Until

@@ -10,16 +10,18 @@ import (
 )
 
 // withoutEvent lists the methods that write and store no event: logins and uses, which every request makes; the change
-// of a key's seal or of an API key's hash, which changes nothing that the key does; leases; and the positions of facts,
-// whose revocations have events.
-var withoutEvent = []string{"Insert", "Advance", "Use", "Reseal", "RehashAPIKey", "Lease", "Release", "Stamp", "Beat"}
+// of a key's seal or of the hash of an API key or a client secret, which changes nothing that these do; leases; and the
+// positions of facts, whose revocations have events.
+var withoutEvent = []string{
+	"Insert", "Advance", "Use", "Reseal", "RehashAPIKey", "RehashClientSecrets", "Lease", "Release", "Stamp", "Beat",
+}
 
 // readers lists the methods that write nothing.
 var readers = []string{
 	"Ready", "Close", "Snapshot", "Find", "List", "Count", "Tenant", "TenantByIssuer", "Tenants", "Application",
 	"Applications", "Policy", "APIKey", "APIKeyByName", "APIKeyByHash", "APIKeys", "KeyRevision", "KeysSince",
-	"KeysOfTenant", "KeyByID", "SigningKeys", "OldestRotation", "APIKeysHashedWith", "HasData", "Events", "Revoked",
-	"LongestAccessTTL",
+	"KeysOfTenant", "KeyByID", "SigningKeys", "OldestRotation", "APIKeysHashedWith", "ApplicationsHashedWith",
+	"HasData", "Events", "Revoked", "LongestAccessTTL",
 }
 
 // A write that an operator may ask about later must have an actor: a new method takes an event, or is listed here.

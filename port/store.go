@@ -21,12 +21,22 @@ const (
 // TenantBytes is the size of t in a list. A store may count more bytes, as it stores the object, but never fewer. The
 // same holds for applications and API keys.
 func TenantBytes(t domain.Tenant) int {
-	return len(t.ID) + len(t.Name) + len(t.Issuer) + settingsBytes(t.Settings)
+	return len(t.ID) + len(t.Name) + len(t.Issuer) + len(t.Login.Authorization) + len(t.Login.EndSession) +
+		len(t.Login.Userinfo) + settingsBytes(t.Settings)
 }
 
 // ApplicationBytes is the size of a in a list.
 func ApplicationBytes(a domain.Application) int {
-	return len(a.TenantID) + len(a.ID) + len(a.Name) + settingsBytes(a.Settings)
+	n := len(a.TenantID) + len(a.ID) + len(a.Name) + len(a.Client.Keys) + settingsBytes(a.Settings)
+	for _, list := range [][]string{a.Client.Audiences, a.Client.Origins} {
+		for _, s := range list {
+			n += len(s)
+		}
+	}
+	for _, s := range a.Client.Secrets {
+		n += len(s.Hash)
+	}
+	return n
 }
 
 // APIKeyBytes is the size of k in a list.

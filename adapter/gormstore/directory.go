@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -18,14 +19,15 @@ const (
 	// createTenant and replaceTenant take the row lock under which policies are combined, so that two concurrent saves
 	// never combine with a setting that the other replaces. A deleted tenant leaves its row.
 	createTenant = `
-INSERT INTO tenants (id, name, issuer, settings, epoch, longest_ttl, deleted_at, version, version_counter)
-VALUES ($1, $2, $3, $4, 0, 0, 0, 1, 1)
+INSERT INTO tenants (id, name, issuer, settings, login, epoch, longest_ttl, deleted_at, version, version_counter)
+VALUES ($1, $2, $3, $4, $5, 0, 0, 0, 1, 1)
 ON CONFLICT (id) DO UPDATE SET
-  name = excluded.name, issuer = excluded.issuer, settings = excluded.settings, deleted_at = 0, ` + newVersion + `
+  name = excluded.name, issuer = excluded.issuer, settings = excluded.settings, login = excluded.login,
+  deleted_at = 0, ` + newVersion + `
 WHERE tenants.deleted_at <> 0 RETURNING version`
 	replaceTenant = `
-UPDATE tenants SET name = $2, issuer = $3, settings = $4, ` + newVersion + `
-WHERE id = $1 AND deleted_at = 0 AND version = $5 RETURNING version`
+UPDATE tenants SET name = $2, issuer = $3, settings = $4, login = $5, ` + newVersion + `
+WHERE id = $1 AND deleted_at = 0 AND version = $6 RETURNING version`
 
 	// newVersion gives a tenant the next of the versions that it shares with its applications.
 	newVersion = `version = tenants.version_counter + 1, version_counter = tenants.version_counter + 1`
@@ -44,7 +46,7 @@ UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at = 0 RETURNING ` + 
 UPDATE tenants SET version_counter = version_counter + 1 WHERE id = $1 AND deleted_at = 0
 RETURNING ` + tenantColumns + `, version_counter`
 
-	tenantColumns = `id, name, issuer, settings, version`
+	tenantColumns = `id, name, issuer, settings, login, version`
 
 	selectTenant = `SELECT ` + tenantColumns + ` FROM tenants WHERE id = $1 AND deleted_at = 0`
 	// selectTenants looks at port.MaxListRows rows, and returns the last of them even if its tenant is deleted, because
@@ -60,12 +62,19 @@ WHERE deleted_at = 0 OR n = $2 ORDER BY id LIMIT $3`
 
 	selectPolicy = `SELECT policy FROM applications WHERE tenant_id = $1 AND id = $2`
 
-	selectApplication  = `SELECT tenant_id, id, name, settings, version FROM applications WHERE tenant_id = $1 AND id = $2`
+	// ownColumns are those of applications, apart from the policy.
+	ownColumns         = `tenant_id, id, name, settings, client, version`
+	selectApplication  = `SELECT ` + ownColumns + ` FROM applications WHERE tenant_id = $1 AND id = $2`
 	selectApplications = `
-SELECT tenant_id, id, name, settings, version FROM applications WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`
+SELECT ` + ownColumns + ` FROM applications WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`
+	// selectClients reads the whole table: a hash key is retired rarely, and no other statement needs an index on it.
+	selectClients = `
+SELECT ` + ownColumns + ` FROM applications WHERE client <> '' ORDER BY tenant_id, id`
+
+	replaceClient = `UPDATE applications SET client = $1 WHERE tenant_id = $2 AND id = $3 AND client = $4`
 
 	applicationsWithPolicy = `
-SELECT tenant_id, id, name, settings, version, policy FROM applications WHERE tenant_id = $1`
+SELECT ` + ownColumns + `, policy FROM applications WHERE tenant_id = $1`
 	applicationVersion = `SELECT version FROM applications WHERE tenant_id = $1 AND id = $2`
 
 	deleteApplication  = `DELETE FROM applications WHERE tenant_id = $1 AND id = $2 AND version = $3`
@@ -81,11 +90,12 @@ UPDATE key_ring SET deleted_api_key_version = (
 	// deleteTenant keeps epoch, longest_ttl and version_counter, from which a new tenant of that id continues. It frees
 	// the issuer.
 	deleteTenant = `
-UPDATE tenants SET name = '', issuer = '', settings = '{}', deleted_at = $1 WHERE id = $2 AND version = $3`
+UPDATE tenants SET name = '', issuer = '', settings = '{}', login = '', deleted_at = $1 WHERE id = $2 AND version = $3`
 )
 
 // applicationColumns are all columns of applications, in the order of applicationArgs.
-var applicationColumns = slices.Concat([]string{"tenant_id", "id", "name", "settings", "version"}, policyColumns)
+var applicationColumns = slices.Concat(
+	[]string{"tenant_id", "id", "name", "settings", "client", "version"}, policyColumns)
 
 // saveApplications returns the statement that stores n applications.
 func saveApplications(n int) string {
@@ -118,8 +128,11 @@ func assignments(names []string) (text string) {
 type scanner func(dest ...any) error
 
 func scanTenant(scan scanner) (t domain.Tenant, err error) {
-	var settings string
-	if err := scan(&t.ID, &t.Name, &t.Issuer, &settings, &t.Version); err != nil {
+	var settings, login string
+	if err := scan(&t.ID, &t.Name, &t.Issuer, &settings, &login, &t.Version); err != nil {
+		return domain.Tenant{}, err
+	}
+	if t.Login, err = decodeLogin(login); err != nil {
 		return domain.Tenant{}, err
 	}
 	t.Settings, err = decodeSettings(settings)
@@ -127,8 +140,11 @@ func scanTenant(scan scanner) (t domain.Tenant, err error) {
 }
 
 func scanApplication(scan scanner) (a domain.Application, err error) {
-	var settings string
-	if err := scan(&a.TenantID, &a.ID, &a.Name, &settings, &a.Version); err != nil {
+	var settings, client string
+	if err := scan(&a.TenantID, &a.ID, &a.Name, &settings, &client, &a.Version); err != nil {
+		return domain.Application{}, err
+	}
+	if a.Client, err = decodeClient(client); err != nil {
 		return domain.Application{}, err
 	}
 	a.Settings, err = decodeSettings(settings)
@@ -169,7 +185,11 @@ func writeTenant(tx *gorm.DB, t domain.Tenant, expect domain.Version) (version d
 	if err != nil {
 		return 0, err
 	}
-	text, args := createTenant, []any{t.ID, t.Name, t.Issuer, settings}
+	login, err := encodeLogin(t.Login)
+	if err != nil {
+		return 0, err
+	}
+	text, args := createTenant, []any{t.ID, t.Name, t.Issuer, settings, login}
 	if expect != 0 {
 		text, args = replaceTenant, append(args, int64(expect))
 	}
@@ -277,11 +297,15 @@ func applicationArgs(a domain.Application, p domain.Policy) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	client, err := encodeClient(a.Client)
+	if err != nil {
+		return nil, err
+	}
 	policy, err := policyArgs(p)
 	if err != nil {
 		return nil, err
 	}
-	return append([]any{a.TenantID, a.ID, a.Name, settings, int64(a.Version)}, policy...), nil
+	return append([]any{a.TenantID, a.ID, a.Name, settings, client, int64(a.Version)}, policy...), nil
 }
 
 // storeApplications stores applications of the tenant. args are their values, one application after another, and
@@ -398,6 +422,46 @@ func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (dom
 		return domain.Policy{}, err
 	}
 	return s.policies.decode(text)
+}
+
+// RehashClientSecrets implements port.Applications.
+func (s *Store) RehashClientSecrets(ctx context.Context, before, after domain.Application) error {
+	from, err := encodeClient(before.Client)
+	if err != nil {
+		return fmt.Errorf("gormstore: rehash client secrets: %w", err)
+	}
+	client := before.Client
+	client.Secrets = after.Client.Secrets
+	to, err := encodeClient(client)
+	if err != nil {
+		return fmt.Errorf("gormstore: rehash client secrets: %w", err)
+	}
+	return s.writing(ctx, "rehash client secrets", func(db *gorm.DB) error {
+		return wrote(db.Exec(replaceClient, to, before.TenantID, before.ID, from), domain.ErrConflict)
+	})
+}
+
+// ApplicationsHashedWith implements port.Applications.
+func (s *Store) ApplicationsHashedWith(
+	ctx context.Context, number uint32, limit int,
+) (first []domain.Application, total int, err error) {
+	err = s.reading(ctx, "applications hashed with", func(db *gorm.DB) error {
+		first, total = nil, 0
+		return queryRows(db.Raw(selectClients), func(rows *sql.Rows) error {
+			a, err := scanApplication(rows.Scan)
+			if err != nil || !a.Client.HashedWith(number) {
+				return err
+			}
+			if total++; total <= limit {
+				first = append(first, a)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return first, total, nil
 }
 
 // DeleteApplication implements port.Applications.

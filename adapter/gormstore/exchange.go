@@ -70,7 +70,9 @@ func aliveSQL(now string) string {
 }
 
 // callSQL names the placeholders or columns of a domain.Call and the id in a statement.
-type callSQL struct{ now, clientAddress, id, generation, tenantID, binding, authenticated, accessTokenTTL string }
+type callSQL struct {
+	now, clientAddress, id, generation, tenantID, applicationID, binding, authenticated, accessTokenTTL string
+}
 
 // advanceable returns the conditions of an exchange, where a is the application.
 //
@@ -86,6 +88,7 @@ func advanceable(c callSQL) string {
   AND (a.slide_window = 0 OR ` + wholeSeconds(`refresh_tokens.issued_at + a.slide_maximum`) + ` > ` + c.now + `)
   AND ` + notEndedSQL(c.now, itsMarks) + `
   AND (` + c.tenantID + ` = '' OR refresh_tokens.tenant_id = ` + c.tenantID + `)
+  AND (` + c.applicationID + ` = '' OR refresh_tokens.application_id = ` + c.applicationID + `)
   AND (refresh_tokens.binding = ` + c.binding + ` OR length(refresh_tokens.binding) = 0)
   AND a.active = 1 AND a.usage_policy = 'OneTimeUse' AND a.require_authentication <= ` + c.authenticated + `
   AND a.access_token_ttl >= ` + c.accessTokenTTL
@@ -116,10 +119,10 @@ RETURNING ` + returning
 }
 
 var (
-	oneCall  = callSQL{"$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8"}
+	oneCall  = callSQL{"$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9"}
 	eachCall = callSQL{
-		"c.now", "c.client_address", "c.id", "c.generation", "c.tenant_id", "c.binding", "c.authenticated",
-		"c.access_token_ttl",
+		"c.now", "c.client_address", "c.id", "c.generation", "c.tenant_id", "c.application_id", "c.binding",
+		"c.authenticated", "c.access_token_ttl",
 	}
 
 	advancePostgres = advance(columns("refresh_tokens.", otherColumns) + ", a.policy")
@@ -134,8 +137,9 @@ var (
 	advanceMany = `
 WITH locked AS (
   SELECT c.*, a.slide_window, a.slide_maximum, a.policy
-  FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bigint[], $5::text[], $6::bytea[], $7::bigint[], $8::bigint[])
-    WITH ORDINALITY AS c (now, client_address, id, generation, tenant_id, binding, authenticated, ` +
+  FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::bytea[], $8::bigint[],
+    $9::bigint[])
+    WITH ORDINALITY AS c (now, client_address, id, generation, tenant_id, application_id, binding, authenticated, ` +
 		`access_token_ttl, place),
     refresh_tokens, applications AS a
   WHERE ` + advanceable(eachCall) + `
@@ -173,7 +177,7 @@ func (s *Store) advanceIn(db *gorm.DB, e *exchange) error {
 		c      = e.call
 	)
 	if err := queryRow(raw(db, s.engine.advance, micros(c.Now), c.ClientAddress, e.id[:], int64(c.Generation), c.TenantID,
-		[]byte(c.Binding), flag(c.Authenticated), c.AccessTokenTTL.Microseconds()), domain.ErrConflict,
+		c.ApplicationID, []byte(c.Binding), flag(c.Authenticated), c.AccessTokenTTL.Microseconds()), domain.ErrConflict,
 		append(row.otherDest(), (*string)(&policy))...); err != nil {
 		return err
 	}
@@ -196,6 +200,7 @@ func (s *Store) advanceInStatement(ctx context.Context, batch []*exchange) error
 	n := len(batch)
 	var (
 		clientAddress, tenantID       = make([]string, n), make([]string, n)
+		applicationID                 = make([]string, n)
 		id, binding                   = make([][]byte, n), make([][]byte, n)
 		now, generation               = make([]int64, n), make([]int64, n)
 		authenticated, accessTokenTTL = make([]int64, n), make([]int64, n)
@@ -203,6 +208,7 @@ func (s *Store) advanceInStatement(ctx context.Context, batch []*exchange) error
 	for i, e := range batch {
 		c := e.call
 		clientAddress[i], tenantID[i], id[i], binding[i] = c.ClientAddress, c.TenantID, e.id[:], []byte(c.Binding)
+		applicationID[i] = c.ApplicationID
 		now[i], generation[i] = micros(c.Now), int64(c.Generation)
 		authenticated[i], accessTokenTTL[i] = flag(c.Authenticated), c.AccessTokenTTL.Microseconds()
 	}
@@ -210,7 +216,8 @@ func (s *Store) advanceInStatement(ctx context.Context, batch []*exchange) error
 	err := s.writing(ctx, "advance a batch", func(db *gorm.DB) error {
 		clear(rows) // a previous attempt was rolled back
 		return queryRows(
-			raw(db, advanceMany, now, clientAddress, id, generation, tenantID, binding, authenticated, accessTokenTTL),
+			raw(db, advanceMany, now, clientAddress, id, generation, tenantID, applicationID, binding, authenticated,
+				accessTokenTTL),
 			func(r *sql.Rows) error {
 				var (
 					place  int

@@ -18,13 +18,13 @@ import (
 
 const (
 	selectPolicies = `
-SELECT t.id, t.name, t.issuer, t.settings, a.tenant_id, a.id, a.name, a.settings, a.version, a.policy
+SELECT t.id, t.name, t.issuer, t.settings, a.tenant_id, a.id, a.name, a.settings, a.client, a.version, a.policy
 FROM applications AS a CROSS JOIN tenants AS t
 WHERE t.id = a.tenant_id AND (a.tenant_id, a.id) > ($1, $2)
 ORDER BY a.tenant_id, a.id LIMIT $3`
 
 	applicationWithPolicy = `
-SELECT tenant_id, id, name, settings, version, policy FROM applications WHERE tenant_id = $1 AND id = $2`
+SELECT ` + ownColumns + `, policy FROM applications WHERE tenant_id = $1 AND id = $2`
 
 	// raiseAccessTTLs is for applications that an older program has saved.
 	raiseAccessTTLs = `

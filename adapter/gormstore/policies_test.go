@@ -24,8 +24,8 @@ func migrateSteps(t *testing.T, s *gormstore.Store) string {
 	return strings.Join(steps, "\n")
 }
 
-// policies are those of applications, of which only the two ids are set.
-type policies map[domain.Application]domain.Policy
+// policies are those of applications, by the ids of tenant and application.
+type policies map[[2]string]domain.Policy
 
 // crowdOf creates many tenants with an application each, one with more than a page of them, and one that has set what
 // the others leave at the default. It returns the policies.
@@ -38,7 +38,7 @@ func crowdOf(t *testing.T, s *gormstore.Store) policies {
 			t.Fatal(err)
 		}
 		for _, a := range with {
-			want[domain.Application{TenantID: tenant.ID, ID: a.ID}] = must(domain.Combine(tenant, a))(t)
+			want[[2]string{tenant.ID, a.ID}] = must(domain.Combine(tenant, a))(t)
 		}
 	}
 	var many []domain.Application
@@ -60,7 +60,7 @@ func policiesOf(t *testing.T, s *gormstore.Store, of policies) policies {
 	t.Helper()
 	got := make(policies)
 	for a := range of {
-		got[a] = must(s.Policy(t.Context(), a.TenantID, a.ID))(t)
+		got[a] = must(s.Policy(t.Context(), a[0], a[1]))(t)
 	}
 	return got
 }
@@ -84,7 +84,7 @@ func TestMigrateGivesStoredApplicationsTheDefaultsOfThisProgram(t *testing.T) {
 		anOlderProgram(t, db)
 		for a, p := range policiesOf(t, s, want) {
 			if p.CookieOnly || p.TTL != 1 || p.GracePeriod.Seconds() != 7 {
-				t.Fatalf("%s/%s has %+v: not what an older program left", a.TenantID, a.ID, p)
+				t.Fatalf("%s/%s has %+v: not what an older program left", a[0], a[1], p)
 			}
 		}
 		wantSteps := fmt.Sprintf("combined the policies of %d applications again", len(want))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strings"
 
 	"gorm.io/gorm"
 
@@ -120,24 +119,20 @@ func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revoc
 		string(m.Reason), micros(m.KeepUntil), spared, sparedEpoch).Error
 }
 
-// limited selects the rows in the index on the ordinals of a user in an application: all that a limit can count.
+// limited selects the rows in the index on the newest refresh tokens of a user in an application: all that a limit can
+// count.
 //
-// The application and the user are compared as a row, which only that index has as columns side by side. Otherwise the
-// index of users would be as good wherever PostgreSQL expects one row: without statistics of a table that has been
-// vacuumed, or with those of a table with a row for each tenant. A login would then read all that the user ever had.
+// Tenant and application are compared as one text, which only that index has. Otherwise the index of users would be as
+// good wherever PostgreSQL expects one row: without statistics of a table that has been vacuumed, or with those of a
+// table with a row for each tenant. A login would then read all that the user ever had.
 func limited(tenantID, applicationID, userID string) string {
-	user := `(refresh_tokens.application_id, refresh_tokens.user_id)`
-	is := `(` + applicationID + `, ` + userID + `)`
-	return `refresh_tokens.tenant_id = ` + tenantID + ` AND ` + user + ` >= ` + is + ` AND ` + user + ` <= ` + is +
+	return `refresh_tokens.tenant_id || ' ' || refresh_tokens.application_id = ` + tenantID + ` || ' ' || ` +
+		applicationID + ` AND refresh_tokens.user_id = ` + userID +
 		` AND refresh_tokens.revoked_at = 0 AND refresh_tokens.ordinal > 0`
 }
 
-// byOrdinal is an order of limited rows that is also that of the index: PostgreSQL does not know that they have one
-// application and one user.
-func byOrdinal(direction string) string {
-	return strings.NewReplacer("DIR", direction).Replace(
-		`refresh_tokens.application_id DIR, refresh_tokens.user_id DIR, refresh_tokens.ordinal DIR`)
-}
+// byOrdinal is an order of limited rows that is also that of the index.
+func byOrdinal(direction string) string { return `refresh_tokens.ordinal ` + direction }
 
 // keepNewest revokes the refresh tokens that which selects. If two run concurrently and lock rows in different orders,
 // PostgreSQL aborts one, which runs again.

@@ -24,7 +24,10 @@ func cloneTenant(t domain.Tenant) domain.Tenant {
 }
 
 func cloneApplication(a domain.Application) domain.Application {
-	a.Settings = a.Settings.Clone()
+	a.Settings, a.Client = a.Settings.Clone(), a.Client.Clone()
+	for i := range a.Client.Secrets {
+		a.Client.Secrets[i].CreatedAt = instant(a.Client.Secrets[i].CreatedAt)
+	}
 	return a
 }
 

@@ -266,3 +266,40 @@ func (s *Store) DeleteTenant(ctx context.Context, id string, expect domain.Versi
 	s.events.add(e, 0)
 	return nil
 }
+
+// RehashClientSecrets implements port.Applications.
+func (s *Store) RehashClientSecrets(ctx context.Context, before, after domain.Application) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	a, ok := s.applications[before.TenantID][before.ID]
+	if !ok || !a.Client.Equal(before.Client) {
+		return domain.ErrConflict
+	}
+	a.Client.Secrets = after.Client.Clone().Secrets
+	s.applications[before.TenantID][before.ID] = a
+	return nil
+}
+
+// ApplicationsHashedWith implements port.Applications.
+func (s *Store) ApplicationsHashedWith(
+	ctx context.Context, number uint32, limit int,
+) (first []domain.Application, total int, err error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer s.mu.Unlock()
+	for _, tenantID := range slices.Sorted(maps.Keys(s.applications)) {
+		for _, id := range slices.Sorted(maps.Keys(s.applications[tenantID])) {
+			a := s.applications[tenantID][id]
+			if !a.Client.HashedWith(number) {
+				continue
+			}
+			if total++; total <= limit {
+				first = append(first, cloneApplication(a.Application))
+			}
+		}
+	}
+	return first, total, nil
+}

@@ -211,6 +211,21 @@ func (s *store) RehashAPIKey(ctx context.Context, before, after domain.APIKey) e
 	return timedOnly(s, "rehash_api_key", func() error { return s.Store.RehashAPIKey(ctx, before, after) })
 }
 
+func (s *store) RehashClientSecrets(ctx context.Context, before, after domain.Application) error {
+	return timedOnly(s, "rehash_client_secrets",
+		func() error { return s.Store.RehashClientSecrets(ctx, before, after) })
+}
+
+func (s *store) ApplicationsHashedWith(
+	ctx context.Context, number uint32, limit int,
+) (first []domain.Application, total int, err error) {
+	err = timedOnly(s, "applications_hashed_with", func() error {
+		first, total, err = s.Store.ApplicationsHashedWith(ctx, number, limit)
+		return err
+	})
+	return first, total, err
+}
+
 func (s *store) APIKeysHashedWith(
 	ctx context.Context, number uint32, limit int,
 ) (first []domain.APIKey, total int, err error) {

@@ -185,6 +185,22 @@ func (mr *MockStoreMockRecorder) Applications(arg0, arg1, arg2, arg3 interface{}
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockStore)(nil).Applications), arg0, arg1, arg2, arg3)
 }
 
+// ApplicationsHashedWith mocks base method.
+func (m *MockStore) ApplicationsHashedWith(arg0 context.Context, arg1 uint32, arg2 int) ([]domain.Application, int, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "ApplicationsHashedWith", arg0, arg1, arg2)
+	ret0, _ := ret[0].([]domain.Application)
+	ret1, _ := ret[1].(int)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
+}
+
+// ApplicationsHashedWith indicates an expected call of ApplicationsHashedWith.
+func (mr *MockStoreMockRecorder) ApplicationsHashedWith(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "ApplicationsHashedWith", reflect.TypeOf((*MockStore)(nil).ApplicationsHashedWith), arg0, arg1, arg2)
+}
+
 // Beat mocks base method.
 func (m *MockStore) Beat(arg0 context.Context, arg1 string, arg2 time.Time) error {
 	m.ctrl.T.Helper()
@@ -563,6 +579,20 @@ func (m *MockStore) RehashAPIKey(arg0 context.Context, arg1, arg2 domain.APIKey)
 func (mr *MockStoreMockRecorder) RehashAPIKey(arg0, arg1, arg2 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "RehashAPIKey", reflect.TypeOf((*MockStore)(nil).RehashAPIKey), arg0, arg1, arg2)
+}
+
+// RehashClientSecrets mocks base method.
+func (m *MockStore) RehashClientSecrets(arg0 context.Context, arg1, arg2 domain.Application) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "RehashClientSecrets", arg0, arg1, arg2)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// RehashClientSecrets indicates an expected call of RehashClientSecrets.
+func (mr *MockStoreMockRecorder) RehashClientSecrets(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "RehashClientSecrets", reflect.TypeOf((*MockStore)(nil).RehashClientSecrets), arg0, arg1, arg2)
 }
 
 // Release mocks base method.
@@ -1201,6 +1231,22 @@ func (mr *MockApplicationsMockRecorder) Applications(arg0, arg1, arg2, arg3 inte
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockApplications)(nil).Applications), arg0, arg1, arg2, arg3)
 }
 
+// ApplicationsHashedWith mocks base method.
+func (m *MockApplications) ApplicationsHashedWith(arg0 context.Context, arg1 uint32, arg2 int) ([]domain.Application, int, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "ApplicationsHashedWith", arg0, arg1, arg2)
+	ret0, _ := ret[0].([]domain.Application)
+	ret1, _ := ret[1].(int)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
+}
+
+// ApplicationsHashedWith indicates an expected call of ApplicationsHashedWith.
+func (mr *MockApplicationsMockRecorder) ApplicationsHashedWith(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "ApplicationsHashedWith", reflect.TypeOf((*MockApplications)(nil).ApplicationsHashedWith), arg0, arg1, arg2)
+}
+
 // DeleteApplication mocks base method.
 func (m *MockApplications) DeleteApplication(arg0 context.Context, arg1, arg2 string, arg3 domain.Version, arg4 domain.Event) error {
 	m.ctrl.T.Helper()
@@ -1228,6 +1274,20 @@ func (m *MockApplications) Policy(arg0 context.Context, arg1, arg2 string) (doma
 func (mr *MockApplicationsMockRecorder) Policy(arg0, arg1, arg2 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Policy", reflect.TypeOf((*MockApplications)(nil).Policy), arg0, arg1, arg2)
+}
+
+// RehashClientSecrets mocks base method.
+func (m *MockApplications) RehashClientSecrets(arg0 context.Context, arg1, arg2 domain.Application) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "RehashClientSecrets", arg0, arg1, arg2)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// RehashClientSecrets indicates an expected call of RehashClientSecrets.
+func (mr *MockApplicationsMockRecorder) RehashClientSecrets(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "RehashClientSecrets", reflect.TypeOf((*MockApplications)(nil).RehashClientSecrets), arg0, arg1, arg2)
 }
 
 // SaveApplication mocks base method.

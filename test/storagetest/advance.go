@@ -47,7 +47,7 @@ var advancing = append([]clause{
 		e.must(err)
 		e.wantSame("the policy", p, combined(fullTenant(), fullApplication()))
 		a := fullApplication()
-		a.Settings = zeroSettings()
+		a.Settings, a.Client = zeroSettings(), domain.Client{}
 		a.Settings.Active = new(true)
 		e.must(SaveApplication(e.Context(), e.store, a))
 		_, p, err = e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 2, Now: t0})
@@ -535,6 +535,7 @@ var advanceConditions = func() []clause {
 	}
 	condition("a generation that is past", setup{}, domain.Call{Generation: 1}, domain.Call{})
 	condition("a generation that is yet to come", setup{}, domain.Call{Generation: 3}, domain.Call{})
+	condition("another application", setup{}, domain.Call{ApplicationID: "other"}, domain.Call{ApplicationID: "shop"})
 	condition("another tenant", setup{}, domain.Call{TenantID: "other"}, domain.Call{TenantID: "acme"})
 	condition("a call without the binding", setup{binding: "thumbprint"}, domain.Call{},
 		domain.Call{Binding: "thumbprint"})

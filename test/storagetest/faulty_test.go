@@ -100,6 +100,8 @@ type faulty struct {
 	oldestRotation    func(context.Context) (began, oldest time.Time, err error)
 	rehashAPIKey      func(ctx context.Context, before, after domain.APIKey) error
 	apiKeysHashedWith func(ctx context.Context, number uint32, limit int) ([]domain.APIKey, int, error)
+	rehashSecrets     func(ctx context.Context, before, after domain.Application) error
+	applicationsWith  func(ctx context.Context, number uint32, limit int) ([]domain.Application, int, error)
 	hasData           func(context.Context) (bool, error)
 	record            func(context.Context, domain.Event) error
 	events            func(context.Context, port.EventQuery) (port.EventPage, error)
@@ -129,6 +131,7 @@ func newFaulty(s port.Store) *faulty {
 		addKey:     func(ctx context.Context, e domain.Event, k domain.SealedKey) error { return s.AddKeys(ctx, e, k) },
 		changeKeys: s.ChangeKeys, turnCheck: s.TurnCheck, signingKeys: s.SigningKeys, oldestRotation: s.OldestRotation,
 		rehashAPIKey: s.RehashAPIKey, apiKeysHashedWith: s.APIKeysHashedWith,
+		rehashSecrets: s.RehashClientSecrets, applicationsWith: s.ApplicationsHashedWith,
 		addKeys: s.AddKeys, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
 		record: s.Record, events: s.Events, lease: s.Lease, release: s.Release,
 		revoked: s.Revoked, stamp: s.Stamp, beat: s.Beat, longestAccessTTL: s.LongestAccessTTL,
@@ -387,6 +390,16 @@ func (f *faulty) OldestRotation(ctx context.Context) (began, oldest time.Time, e
 
 func (f *faulty) RehashAPIKey(ctx context.Context, before, after domain.APIKey) error {
 	return f.rehashAPIKey(ctx, before, after)
+}
+
+func (f *faulty) RehashClientSecrets(ctx context.Context, before, after domain.Application) error {
+	return f.rehashSecrets(ctx, before, after)
+}
+
+func (f *faulty) ApplicationsHashedWith(
+	ctx context.Context, number uint32, limit int,
+) ([]domain.Application, int, error) {
+	return f.applicationsWith(ctx, number, limit)
 }
 
 func (f *faulty) APIKeysHashedWith(ctx context.Context, number uint32, limit int) ([]domain.APIKey, int, error) {

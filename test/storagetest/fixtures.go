@@ -99,6 +99,8 @@ var lookalikes = []string{"a", "A", "b", "aa", "ab", "a%", "a_", "a ", "á", "a\
 func fullTenant() domain.Tenant {
 	return domain.Tenant{
 		ID: "acme", Name: awkward, Issuer: "https://auth.acme.example/a%20b", Settings: tenantSettings(), Version: 99,
+		Login: domain.LoginEndpoints{Authorization: "https://a.example/1", EndSession: "https://a.example/2",
+			Userinfo: "https://a.example/3"},
 	}
 }
 
@@ -117,7 +119,13 @@ func tenantSettings() domain.Settings {
 // fullApplication returns an application with no zero field. It differs from its tenant in each setting that can
 // differ.
 func fullApplication() domain.Application {
-	return domain.Application{TenantID: "acme", ID: "shop", Name: awkward + "!", Version: 98, Settings: domain.Settings{
+	return domain.Application{TenantID: "acme", ID: "shop", Name: awkward + "!", Version: 98, Client: domain.Client{
+		Secrets: []domain.ClientSecret{
+			{Hash: everyByte[:32], HashKey: 4_000_000_003, CreatedAt: t0},
+			{Hash: everyByte[32:64], HashKey: 5, CreatedAt: t0.Add(-time.Hour)},
+		},
+		Keys: `{"keys":[]}`, Audiences: []string{"https://b.example", "a"}, Origins: []string{"https://c.example"},
+	}, Settings: domain.Settings{
 		Active: new(true), RequireAuthentication: new(true), CookieOnly: new(true), CookieName: new("shop_session"),
 		CookieDomain: new("shop.acme.example"), CookieHostOnly: new(false),
 		AccessTokenSeconds: new(int64(1_201)), AccessTokenType: new(domain.TypeATJWT), Algorithm: new(domain.PS256),

@@ -399,6 +399,68 @@ var rehashing = []clause{
 		e.wantSame("the key", got, before)
 	}},
 
+	{"Applications/RehashClientSecrets/replaces the secrets, and neither the version nor anything else", func(e *env) {
+		e.must(SaveTenant(e.Context(), e.store, fullTenant(), fullApplication()))
+		before, err := e.store.Application(e.Context(), "acme", "shop")
+		e.must(err)
+		want := before
+		want.Client = before.Client.Clone()
+		want.Client.Secrets[1].Hash, want.Client.Secrets[1].HashKey = "again", 8
+		after := want
+		after.Name, after.Client.Audiences, after.Settings = "other", nil, domain.Settings{}
+		e.must(e.store.RehashClientSecrets(e.Context(), before, after))
+		got, err := e.store.Application(e.Context(), "acme", "shop")
+		e.must(err)
+		e.wantSame("the application", got, want)
+		if got.Version != before.Version {
+			e.Errorf("got version %d, want %d", got.Version, before.Version)
+		}
+	}},
+
+	{"Applications/RehashClientSecrets/of one that has changed is a conflict, and writes nothing", func(e *env) {
+		e.must(SaveTenant(e.Context(), e.store, fullTenant(), fullApplication()))
+		want, err := e.store.Application(e.Context(), "acme", "shop")
+		e.must(err)
+		after := want
+		after.Client = domain.Client{Secrets: []domain.ClientSecret{{Hash: "again", HashKey: 2, CreatedAt: t0}}}
+		other, fewer, unknown := want, want, want
+		other.Client, fewer.Client, unknown.ID = want.Client.Clone(), want.Client.Clone(), "unknown"
+		other.Client.Secrets[0].Hash, fewer.Client.Secrets = "other", want.Client.Secrets[:1]
+		for what, before := range map[string]domain.Application{
+			"another hash": other, "fewer secrets": fewer, "an unknown application": unknown,
+		} {
+			e.wantErr(what, e.store.RehashClientSecrets(e.Context(), before, after), domain.ErrConflict)
+		}
+		got, err := e.store.Application(e.Context(), "acme", "shop")
+		e.must(err)
+		e.wantSame("the application", got, want)
+	}},
+
+	{"Applications/ApplicationsHashedWith/counts the applications with a secret of that key, and names the first",
+		func(e *env) {
+			secret := func(numbers ...uint32) (c domain.Client) {
+				for _, n := range numbers {
+					c.Secrets = append(c.Secrets, domain.ClientSecret{Hash: fmt.Sprint(n), HashKey: n, CreatedAt: t0})
+				}
+				return c
+			}
+			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "beta"}, domain.Application{ID: "a", Client: secret(7)}))
+			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"},
+				domain.Application{ID: "c", Client: secret(8, 7)}, domain.Application{ID: "b", Client: secret(7)},
+				domain.Application{ID: "a", Client: secret(8)}, domain.Application{ID: "public"}))
+			first, total, err := e.store.ApplicationsHashedWith(e.Context(), 7, 2)
+			e.must(err)
+			var names []string
+			for _, a := range first {
+				names = append(names, a.TenantID+" "+a.ID)
+			}
+			e.wantSame("the first", names, []string{"acme b", "acme c"})
+			e.wantSame("the number", total, 3)
+			_, none, err := e.store.ApplicationsHashedWith(e.Context(), 1, 2)
+			e.must(err)
+			e.wantSame("another key", none, 0)
+		}},
+
 	{"APIKeys/APIKeysHashedWith/counts the keys of which one hash is of that key, and names the first", func(e *env) {
 		for i, k := range []domain.APIKey{
 			{Name: "d", HashKey: 1}, {Name: "b", HashKey: 2, PreviousHash: "p1", PreviousHashKey: 1}, {Name: "c", HashKey: 2},

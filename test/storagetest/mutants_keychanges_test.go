@@ -280,6 +280,38 @@ var keyChangeMutants = []mutant{
 				return f.within.RehashAPIKey(ctx, before, after)
 			}
 		}, false},
+	{"Applications/RehashClientSecrets/replaces the secrets, and neither the version nor anything else",
+		"it is a save, with a version", func(f *faulty) {
+			f.rehashSecrets = func(ctx context.Context, before, after domain.Application) error {
+				a, err := f.within.Application(ctx, before.TenantID, before.ID)
+				if err != nil {
+					return err
+				}
+				a.Client.Secrets = after.Client.Secrets
+				_, err = f.within.SaveApplication(ctx, a, a.Version, NewEvent())
+				return err
+			}
+		}, false},
+	{"Applications/RehashClientSecrets/of one that has changed is a conflict, and writes nothing",
+		"the secrets are not compared", func(f *faulty) {
+			f.rehashSecrets = func(ctx context.Context, before, after domain.Application) error {
+				a, err := f.within.Application(ctx, before.TenantID, before.ID)
+				if err != nil {
+					return domain.ErrConflict
+				}
+				return f.within.RehashClientSecrets(ctx, a, after)
+			}
+		}, false},
+	{"Applications/ApplicationsHashedWith/counts the applications with a secret of that key, and names the first",
+		"only the newest secret is looked at", func(f *faulty) {
+			f.applicationsWith = func(
+				ctx context.Context, number uint32, limit int,
+			) (first []domain.Application, total int, err error) {
+				all, _, err := f.within.ApplicationsHashedWith(ctx, number, 1000)
+				all = slices.DeleteFunc(all, func(a domain.Application) bool { return a.Client.Secrets[0].HashKey != number })
+				return all[:min(limit, len(all))], len(all), err
+			}
+		}, false},
 	{"APIKeys/APIKeysHashedWith/counts the keys of which one hash is of that key, and names the first",
 		"previous hashes are not counted", func(f *faulty) {
 			f.apiKeysHashedWith = func(

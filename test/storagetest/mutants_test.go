@@ -1815,6 +1815,13 @@ var advanceMutants = []mutant{
 		},
 	},
 	{
+		clause: "RefreshTokens/Advance/refuses another application",
+		fault:  "an exchange ignores the application",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) { c.ApplicationID = "" })
+		},
+	},
+	{
 		clause: "RefreshTokens/Advance/refuses another tenant",
 		fault:  "an exchange ignores the tenant",
 		inject: func(f *faulty) {

@@ -400,10 +400,12 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 		"ChangeKeys":        s.ChangeKeys(ctx, event(100), port.KeyChange{Add: []domain.SealedKey{tokenKey(98)}}),
 		"TurnCheck":         s.TurnCheck(ctx, event(101), key, key),
 		"RehashAPIKey":      s.RehashAPIKey(ctx, domain.APIKey{ID: tokenID(1), Hash: "hash"}, domain.APIKey{Hash: "again"}),
-		"Record":            s.Record(ctx, event(99)),
-		"Lease":             s.Lease(ctx, port.JobLease{Job: port.JobRotateKeys, Holder: "one", Now: t0, Until: t0}),
-		"Release":           s.Release(ctx, port.JobPurge, "one"),
-		"Beat":              s.Beat(ctx, "one", t0),
+		"RehashClientSecrets": s.RehashClientSecrets(ctx, domain.Application{TenantID: "acme", ID: "shop"},
+			domain.Application{}),
+		"Record":  s.Record(ctx, event(99)),
+		"Lease":   s.Lease(ctx, port.JobLease{Job: port.JobRotateKeys, Holder: "one", Now: t0, Until: t0}),
+		"Release": s.Release(ctx, port.JobPurge, "one"),
+		"Beat":    s.Beat(ctx, "one", t0),
 	}
 	_, errs["Insert"] = s.Insert(ctx, token(99))
 	_, _, errs["Advance"] = s.Advance(ctx, t.ID, domain.Call{Generation: t.Generation, Now: t0})
@@ -426,6 +428,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["APIKeyByHash"] = s.APIKeyByHash(ctx, "hash")
 	_, errs["TenantByIssuer"] = s.TenantByIssuer(ctx, "https://acme.example")
 	_, _, errs["Applications"] = s.Applications(ctx, "acme", "", 1)
+	_, _, errs["ApplicationsHashedWith"] = s.ApplicationsHashedWith(ctx, 1, 1)
 	_, _, errs["APIKeysHashedWith"] = s.APIKeysHashedWith(ctx, 1, 1)
 	_, _, errs["SigningKeys"] = s.SigningKeys(ctx, "", 1)
 	_, _, errs["OldestRotation"] = s.OldestRotation(ctx)

@@ -1,0 +1,17 @@
+-- +goose Up
+
+-- Requests wait behind a lock on these tables, so this step gives up before the requests do. The defaults are
+-- constants: no row is written, and a program that does not know the columns continues to write.
+SET LOCAL lock_timeout = '500ms';
+
+-- What an application is as a client of OAuth 2, as JSON, and the endpoints of a tenant's own login; '' for nothing. The
+-- secrets in it are hashes.
+ALTER TABLE applications ADD COLUMN client TEXT NOT NULL DEFAULT '';
+ALTER TABLE tenants ADD COLUMN login TEXT NOT NULL DEFAULT '';
+
+-- Keys that are used once, each until an instant in microseconds since 1970.
+CREATE TABLE used_once (
+    key        BYTEA  PRIMARY KEY,
+    used_until BIGINT NOT NULL
+);
+CREATE INDEX used_once_until ON used_once (used_until);
