@@ -120,13 +120,14 @@ func (a *API) exchange(c echo.Context, form tokenForm, cred usecase.ClientCreden
 
 func newTokenResponse(g usecase.Grant) tokenResponse {
 	return tokenResponse{
-		AccessToken: g.AccessToken.Reveal(), TokenType: tokenType(g.Confirmation), ExpiresIn: int64(g.ExpiresIn / time.Second),
+		AccessToken: g.AccessToken.Reveal(), TokenType: tokenType(g.Confirmation),
+		ExpiresIn:    int64(g.ExpiresIn / time.Second),
 		RefreshToken: g.TokenString.Reveal(), Scope: strings.Join(g.Scopes, " "),
 	}
 }
 
-// tokenType returns the type of an access token (RFC 6749, section 7.1): DPoP if it is bound to a key (RFC 9449, section
-// 5).
+// tokenType returns the type of an access token (RFC 6749, section 7.1): DPoP if it is bound to a key (RFC 9449,
+// section 5).
 func tokenType(confirmation string) string {
 	if confirmation != "" {
 		return "DPoP"
