@@ -11,6 +11,39 @@ import (
 // MaxAccessTokenTTL is the longest lifetime of an access token that a policy can set.
 const MaxAccessTokenTTL = 24 * time.Hour
 
+// Limits of the signing keys of one tenant, and of those that all tenants share. Key sets are read by every verifier,
+// and the keys of a tenant are in the memory of every process.
+const (
+	MaxPublishedKeys = 100
+	MaxSigningKeys   = 500 // retired and revoked ones included
+)
+
+// CheckCount checks that the tenant itself, or all tenants together if the id is empty, may get another signing key
+// because somebody asks for one. It returns an *Invalid. What the service makes by itself, and what replaces a revoked
+// key, is not limited.
+func (ks SigningKeys) CheckCount(tenantID string) error {
+	published, all := 0, 0
+	for _, k := range ks.all {
+		if k.TenantID != tenantID {
+			continue
+		}
+		all++
+		if k.Published() {
+			published++
+		}
+	}
+	switch {
+	case published >= MaxPublishedKeys:
+		return NewInvalid("tenantId", TooMany, fmt.Sprintf("%d signing keys are published, which is the most that a tenant, "+
+			"or all tenants together, may have: retire one first", published))
+	case all >= MaxSigningKeys:
+		return NewInvalid("tenantId", TooMany, fmt.Sprintf("%d signing keys are stored, retired and revoked ones included, "+
+			"which is the most that a tenant, or all tenants together, may have: use another tenant, or rotate less often",
+			all))
+	}
+	return nil
+}
+
 // KeyRules are the settings that the times of signing keys depend on.
 type KeyRules struct {
 	// CacheAge is the greatest age of the key sets that verifiers use, whatever `max-age` says.
@@ -233,7 +266,7 @@ func (ks SigningKeys) ScheduledStart(tenantID string, a Algorithm, now time.Time
 	const day = 24 * time.Hour
 	sum := sha256.Sum256([]byte(string(a) + " " + tenantID))
 	within := time.Duration(binary.BigEndian.Uint64(sum[:])%uint64(day/time.Second)) * time.Second
-	least := now.Add(max(scheduledLead, r.CacheAge))
+	least := now.Add(max(scheduledLead, publishedWithin+r.CacheAge))
 	start := base.Add(r.Rotation).UTC().Truncate(day).Add(within)
 	if start.Before(least) {
 		if start = least.UTC().Truncate(day).Add(within); start.Before(least) {

@@ -41,12 +41,19 @@ func IsKeyID(id string) bool {
 // Published reports whether key sets contain the key: it is neither retired nor revoked.
 func (k SigningKey) Published() bool { return k.RetiredAt.IsZero() && k.RevokedAt.IsZero() }
 
-// known is the instant since which each new reading of the key set has contained the key.
+// publishedWithin is how long after its instant a key that was made, or that is said to be known, may be missing from a
+// key set that a verifier has just read. The clock of the process that made it may be behind those of the verifiers by
+// [MaxClockSkew], and a process publishes a key some seconds after its commit, which may itself take as long as a
+// request.
+const publishedWithin = 2 * MaxClockSkew
+
+// known is the instant since which each new reading of the key set has contained the key, in every process and by every
+// clock.
 func (k SigningKey) known() time.Time {
 	if k.KnownAt.IsZero() {
-		return k.CreatedAt
+		return k.CreatedAt.Add(publishedWithin)
 	}
-	return k.KnownAt
+	return k.KnownAt.Add(publishedWithin)
 }
 
 // start is the first instant at which the key can have been in use by its start.

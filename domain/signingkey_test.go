@@ -291,7 +291,7 @@ func TestUnsafeSteps(t *testing.T) {
 
 	var unsafe *domain.UnsafeStep
 	err := set.CheckStart(next, now, rules)
-	if !errors.As(err, &unsafe) || !errors.Is(err, domain.ErrUnsafe) || !unsafe.Until.Equal(now.Add(2*time.Hour)) {
+	if !errors.As(err, &unsafe) || !errors.Is(err, domain.ErrUnsafe) || !unsafe.Until.Equal(now.Add(2*time.Hour+2*time.Minute)) {
 		t.Errorf("a start without delay: got %v", err)
 	}
 	next.StartsAt = unsafe.Until
@@ -299,7 +299,7 @@ func TestUnsafeSteps(t *testing.T) {
 		t.Errorf("a start at the instant of the error: got %v", err)
 	}
 	imported := next
-	imported.KnownAt, imported.StartsAt = now.Add(-2*time.Hour), now
+	imported.KnownAt, imported.StartsAt = now.Add(-2*time.Hour-2*time.Minute), now
 	if err := set.CheckStart(imported, now, rules); err != nil {
 		t.Errorf("verifiers have known the key for two hours: got %v", err)
 	}
@@ -330,9 +330,60 @@ func TestUnsafeSteps(t *testing.T) {
 	if err := set.CheckRetire(signs, now, issued.Add(75*time.Hour), rules); !errors.Is(err, domain.ErrUnsafe) {
 		t.Errorf("retire a key whose algorithm was not wanted for 25 hours: got %v", err)
 	}
-	if !strings.Contains(err.Error(), "before "+now.Add(2*time.Hour).Format(time.RFC3339)) {
+	if !strings.Contains(err.Error(), "before "+now.Add(2*time.Hour+2*time.Minute).Format(time.RFC3339)) {
 		t.Errorf("got %q, want the instant", err)
 	}
+}
+
+// A verifier may read a key set that lacks a key for some seconds after the key was made, by a clock that is ahead of
+// that of the process which made it. It uses that set for the cache age.
+func TestAKeyStartsAfterTheCacheAgeOfEveryProcessesKeySet(t *testing.T) {
+	const unread = 10 * time.Second // a commit, and a reading of the keys that is as old as it may be
+	now := issued.Add(100 * time.Hour)
+	set := domain.NewSigningKeys(domain.SigningKey{ID: "a", TenantID: "acme", Algorithm: domain.ES256, CreatedAt: issued})
+	for _, cacheAge := range []time.Duration{0, 10 * time.Minute, 2 * time.Hour, 48 * time.Hour} {
+		rules := domain.KeyRules{CacheAge: cacheAge, Rotation: 24 * time.Hour}
+		k := domain.SigningKey{ID: "b", TenantID: "acme", Algorithm: domain.ES256, CreatedAt: now}
+		read := now.Add(domain.MaxClockSkew + unread)
+		if start := set.SafeStart(k, now, rules); start.Before(read.Add(cacheAge)) {
+			t.Errorf("cache age %s: a key of now starts after %s", cacheAge, start.Sub(now))
+		}
+		if start := set.ScheduledStart("acme", domain.ES256, now, rules); start.Before(read.Add(cacheAge)) {
+			t.Errorf("cache age %s: a standby of now starts after %s", cacheAge, start.Sub(now))
+		}
+		k.KnownAt = now.Add(-time.Hour)
+		read = k.KnownAt.Add(domain.MaxClockSkew + unread)
+		if start := set.SafeStart(k, now, rules); start.Before(read.Add(cacheAge)) {
+			t.Errorf("cache age %s: a key that is known for an hour starts after %s", cacheAge, start.Sub(now))
+		}
+	}
+}
+
+func TestATenantHasAtMostAHundredKeys(t *testing.T) {
+	var keys []domain.SigningKey
+	add := func(n int, tenantID string, retired time.Time) {
+		for range n {
+			keys = append(keys, domain.SigningKey{ID: fmt.Sprint(len(keys)), TenantID: tenantID, Algorithm: domain.ES256,
+				CreatedAt: issued, RetiredAt: retired})
+		}
+	}
+	check := func(what, tenantID string, want bool) {
+		t.Helper()
+		err := domain.NewSigningKeys(keys...).CheckCount(tenantID)
+		if invalid := (*domain.Invalid)(nil); (err == nil) != want || err != nil && (!errors.As(err, &invalid) ||
+			invalid.Fields[0].Reason != domain.TooMany) {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	add(domain.MaxPublishedKeys-1, "acme", time.Time{})
+	check("99 published keys", "acme", true)
+	add(1, "acme", time.Time{})
+	check("100 published keys", "acme", false)
+	check("100 published keys of another scope", "", true)
+	keys[0].RetiredAt = issued
+	check("one of them retired", "acme", true)
+	add(domain.MaxSigningKeys-domain.MaxPublishedKeys, "acme", issued)
+	check("500 keys in all", "acme", false)
 }
 
 func TestWhatTheStoredStartsShow(t *testing.T) {
@@ -357,10 +408,10 @@ func TestWhatTheStoredStartsShow(t *testing.T) {
 	if in, ok := set.RefusalIn(now, 2*time.Hour); !ok || in != 30*time.Minute {
 		t.Errorf("known for 90 minutes at its start, verifiers keep two hours: got %s, %t", in, ok)
 	}
-	if in, ok := set.RefusalIn(now.Add(time.Hour-time.Second), 2*time.Hour); !ok || in != 0 {
+	if in, ok := set.RefusalIn(now.Add(time.Hour+2*time.Minute-time.Second), 2*time.Hour); !ok || in != 0 {
 		t.Errorf("the key signs and is not known yet: got %s, %t", in, ok)
 	}
-	if in, ok := set.RefusalIn(now.Add(time.Hour), 2*time.Hour); ok {
+	if in, ok := set.RefusalIn(now.Add(time.Hour+2*time.Minute), 2*time.Hour); ok {
 		t.Errorf("the key is known: got a refusal in %s", in)
 	}
 	if in, ok := domain.NewSigningKeys(signs).RefusalIn(issued, 2*time.Hour); ok {

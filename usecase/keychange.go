@@ -241,26 +241,22 @@ func (k *Keys) make(ctx context.Context, by domain.Origin, n NewKey) (domain.Sea
 	if err := n.validate(); err != nil {
 		return domain.SealedKey{}, err
 	}
-	if n.ID != "" {
-		_, err := k.Store.KeyByID(ctx, n.ID)
-		switch {
-		case err == nil:
-			return domain.SealedKey{}, domain.NewInvalid("id", domain.Duplicate, "a key has this id: choose another one")
-		case !errors.Is(err, domain.ErrNotFound):
-			return domain.SealedKey{}, Wrap("make a key", err)
-		}
-	} else if n.Kind == domain.KeySigning {
+	if n.ID == "" && n.Kind == domain.KeySigning {
 		var err error
 		if n.ID, err = k.newKeyID(); err != nil {
 			return domain.SealedKey{}, err
 		}
+	}
+	// The checks come first, because it takes long to make a key.
+	if _, err := k.place(ctx, n); err != nil {
+		return domain.SealedKey{}, Wrap("make a key", err)
 	}
 	plain, err := k.content(ctx, n)
 	if err != nil {
 		return domain.SealedKey{}, err
 	}
 	made, err := k.edit(ctx, by, func(now time.Time) (keyStep, error) {
-		stored, err := k.stored(ctx, n.TenantID)
+		stored, err := k.place(ctx, n)
 		if err != nil {
 			return keyStep{}, err
 		}
@@ -270,6 +266,25 @@ func (k *Keys) make(ctx context.Context, by domain.Origin, n NewKey) (domain.Sea
 		return domain.SealedKey{}, Wrap("make a key", err)
 	}
 	return made[0], nil
+}
+
+// place returns the stored keys of the scope of n if there is a place for n: an *Invalid if its id is taken, or if the
+// scope has too many signing keys.
+func (k *Keys) place(ctx context.Context, n NewKey) (storedKeys, error) {
+	if n.Kind == domain.KeySigning {
+		_, err := k.Store.KeyByID(ctx, n.ID)
+		switch {
+		case err == nil:
+			return storedKeys{}, domain.NewInvalid("id", domain.Duplicate, "a key has this id: choose another one")
+		case !errors.Is(err, domain.ErrNotFound):
+			return storedKeys{}, err
+		}
+	}
+	stored, err := k.stored(ctx, n.TenantID)
+	if err == nil && n.Kind == domain.KeySigning {
+		err = stored.signing.CheckCount(n.TenantID)
+	}
+	return stored, err
 }
 
 // validate returns an *Invalid that names what is wrong with n.
@@ -324,7 +339,7 @@ func (k *Keys) content(ctx context.Context, n NewKey) (domain.Secret, error) {
 	case !n.Private.IsZero():
 		return n.Private, nil
 	}
-	return k.newPrivateKey(ctx, n.Algorithm, n.Bits)
+	return k.askedFor(ctx, n.Algorithm, n.Bits)
 }
 
 // adding plans the write of a new key.
@@ -339,7 +354,8 @@ func (k *Keys) adding(stored storedKeys, n NewKey, plain domain.Secret, now time
 		if err := stored.hashes().CheckAdd(); err != nil {
 			return step, err
 		}
-		s.StartsAt = now.Add(keysRead)
+		// By the clock of any process it starts after every process has read it.
+		s.StartsAt = now.Add(domain.MaxClockSkew + keysRead)
 	case domain.KeyToken:
 		s.StartsAt, err = stored.tokenKeyStart(n, now)
 		err = step.unsafe(err, n.Force)
@@ -423,8 +439,15 @@ func (k *Keys) Rotate(ctx context.Context, by domain.Origin, r RotateKeys) (doma
 				Kind: n.Kind, TenantID: n.TenantID, Algorithm: n.Algorithm, Number: stored.next(n.Kind, n.Algorithm),
 				CreatedAt: now,
 			}
+			if err := stored.signing.CheckCount(n.TenantID); err != nil {
+				return step, err
+			}
 			if made.Plain.IsZero() {
-				if made, err = k.newSigningKey(ctx, s, 0); err != nil {
+				made.SealedKey = s
+				if made.Plain, err = k.askedFor(ctx, s.Algorithm, 0); err != nil {
+					return step, err
+				}
+				if made.ID, err = k.newKeyID(); err != nil {
 					return step, err
 				}
 			}

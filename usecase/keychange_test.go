@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,7 +57,12 @@ func (w *world) key(t *testing.T, name string) domain.SealedKey {
 	return domain.SealedKey{}
 }
 
-// Section 9, "When a key starts": a key starts two hours after it was made, and until then the old key signs.
+// knownAfter is how long after it was made a key is known: to verifiers that use a key set for two hours, from any
+// process and by any clock.
+const knownAfter = 2*time.Hour + 2*time.Minute
+
+// Section 9, "When a key starts": a key starts two hours after every process publishes it, and until then the old key
+// signs.
 func TestARotationStartsWhenVerifiersKnowTheKey(t *testing.T) {
 	w := newWorld(t)
 	w.old(t)
@@ -64,10 +71,10 @@ func TestARotationStartsWhenVerifiersKnowTheKey(t *testing.T) {
 	now := in
 	now.Now = true
 	_, err := w.keys.Rotate(t.Context(), byOperator, now)
-	wantUnsafe(t, err, at.Add(2*time.Hour))
+	wantUnsafe(t, err, at.Add(knownAfter))
 	next, err := w.keys.Rotate(t.Context(), byOperator, in)
 	must(t, err)
-	if want := at.Add(2 * time.Hour); !next.StartsAt.Equal(want) || next.Sealed != "" {
+	if want := at.Add(knownAfter); !next.StartsAt.Equal(want) || next.Sealed != "" {
 		t.Errorf("the next key starts at %s, want %s", next.StartsAt, want)
 	}
 	again, err := w.keys.Rotate(t.Context(), byOperator, in)
@@ -134,11 +141,11 @@ func TestAChangeOfTheAlgorithmWaitsForItsKey(t *testing.T) {
 	if kid := kidOf(t, g.AccessToken); kid != first {
 		t.Errorf("signed by %s, want %s until the new key has started", kid, first)
 	}
-	w.clock.at = made.Add(2*time.Hour - time.Minute)
+	w.clock.at = made.Add(knownAfter - time.Minute)
 	if got := w.rotated(t, g.TokenString); kidOf(t, got.AccessToken) != first {
 		t.Errorf("an exchange was signed by %s, want %s", kidOf(t, got.AccessToken), first)
 	}
-	w.clock.at = made.Add(2*time.Hour + time.Second)
+	w.clock.at = made.Add(knownAfter + time.Second)
 	if kid := w.signedBy(t); kid == first {
 		t.Error("the new algorithm does not sign after its start")
 	}
@@ -458,7 +465,7 @@ func TestAPIKeysAreStoredAgainUnderTheNewestHashKey(t *testing.T) {
 	if _, err := w.keys.Generate(t.Context(), byOperator, usecase.NewKey{Kind: domain.KeyAPI}); err == nil {
 		t.Error("a third hash key was made")
 	}
-	w.clock.advance(time.Minute)
+	w.clock.advance(2 * time.Minute)
 	before := w.storedUnder(t, backendKey)
 	_, err = w.keys.Retire(t.Context(), byOperator, "api-1", false)
 	var unsafe *domain.UnsafeStep
@@ -619,7 +626,7 @@ func TestAnImportedKeyThatVerifiersKnowSignsSoon(t *testing.T) {
 		ID: "imported", Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.ES256, Private: private, Now: true,
 	}
 	_, err = w.keys.Import(t.Context(), byOperator, n)
-	wantUnsafe(t, err, stored(w.clock.now()).Add(2*time.Hour))
+	wantUnsafe(t, err, stored(w.clock.now()).Add(knownAfter))
 	n.KnownAt = w.clock.now().Add(-3 * time.Hour)
 	_, err = w.keys.Import(t.Context(), byOperator, n)
 	must(t, err)
@@ -655,7 +662,7 @@ func TestAChangeMovesTheStartOfAStandbyOnly(t *testing.T) {
 	}
 	soon := w.clock.now().Add(time.Hour)
 	_, err = w.keys.Change(t.Context(), byOperator, next.ID, "acme", usecase.KeyPatch{StartsAt: &soon}, false)
-	wantUnsafe(t, err, next.CreatedAt.Add(2*time.Hour))
+	wantUnsafe(t, err, next.CreatedAt.Add(knownAfter))
 }
 
 // While another process puts another master key in force, keys are still added: they are sealed again by that one.
@@ -733,5 +740,116 @@ func TestAnEndedKeyIsNotHeld(t *testing.T) {
 	other := w.open(t)
 	if kid := published(t, other, "acme"); slices.Contains(kid, first) || other.keys.HoldsContent(first) {
 		t.Errorf("a process that starts later holds the retired key %s, or publishes it: %q", first, kid)
+	}
+}
+
+// meeting is a signer whose making of a key calls meet first.
+type meeting struct {
+	port.Signer
+	meet func(domain.Algorithm)
+}
+
+func (m meeting) NewKey(a domain.Algorithm, bits int) (domain.Secret, error) {
+	m.meet(a)
+	return m.Signer.NewKey(a, bits)
+}
+
+// Two requests for a key of one id both find the id free. The second one is not too late for a retry: it is refused.
+func TestAnIDThatIsTakenMeanwhileIsADuplicate(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	there := w.open(t)
+	n := usecase.NewKey{ID: "same", Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.EdDSA}
+	w.keys.Signer = meeting{w.keys.Signer, func(domain.Algorithm) {
+		_, err := there.keys.Generate(t.Context(), byOperator, n)
+		must(t, err)
+	}}
+	_, err := w.keys.Generate(t.Context(), byOperator, n)
+	wantCodes(t, err, "[duplicate]id")
+}
+
+func TestATenantCannotFillTheKeySets(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	now := stored(w.clock.now())
+	for i := range domain.MaxPublishedKeys {
+		w.signingKey(t, domain.SealedKey{TenantID: "acme", Algorithm: domain.EdDSA, Number: uint32(i + 1),
+			ID: fmt.Sprint("key-", i), CreatedAt: now, StartsAt: domain.Never})
+	}
+	n := usecase.NewKey{Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.EdDSA}
+	_, err := w.keys.Generate(t.Context(), byOperator, n)
+	wantCodes(t, err, "[tooMany]tenantId")
+	n.Private, err = w.probe.Signer.NewKey(domain.EdDSA, 0)
+	must(t, err)
+	_, err = w.keys.Import(t.Context(), byOperator, n)
+	wantCodes(t, err, "[tooMany]tenantId")
+	_, err = w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{TenantID: "acme", Algorithm: domain.ES256})
+	wantCodes(t, err, "[tooMany]tenantId")
+	// What the service needs itself is made all the same, and another tenant is not affected.
+	must(t, w.keys.Prepare(t.Context(), byOperator, []usecase.SigningKeys{{TenantID: "acme", Algorithm: domain.RS256}}))
+	_, err = w.keys.Revoke(t.Context(), byOperator, w.signedBy(t), usecase.RevokeKey{NewKey: true})
+	must(t, err)
+	n.TenantID, n.Private = "globex", domain.Secret{}
+	_, err = w.keys.Generate(t.Context(), byOperator, n)
+	must(t, err)
+}
+
+// An RSA key of 4096 bits takes seconds. Requests that make such keys in a loop must not hold every place, because the
+// first login of a tenant waits for its key.
+func TestKeysThatAreAskedForAreMadeOneAtATime(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	var inside sync.Map // algorithm -> *atomic.Int64
+	entered := map[domain.Algorithm]chan struct{}{domain.ES256: make(chan struct{}, 3), domain.EdDSA: make(chan struct{}, 3)}
+	release := make(chan struct{})
+	w.keys.Signer = meeting{w.keys.Signer, func(a domain.Algorithm) {
+		n, _ := inside.LoadOrStore(a, new(atomic.Int64))
+		n.(*atomic.Int64).Add(1)
+		entered[a] <- struct{}{}
+		<-release
+	}}
+	var group sync.WaitGroup
+	for range 3 {
+		group.Go(func() {
+			_, err := w.keys.Generate(t.Context(), byOperator,
+				usecase.NewKey{Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.ES256})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-entered[domain.ES256]
+	group.Go(func() {
+		must(t, w.keys.Prepare(t.Context(), byOperator, []usecase.SigningKeys{{TenantID: "new", Algorithm: domain.EdDSA}}))
+	})
+	select {
+	case <-entered[domain.EdDSA]: // the first key of the new tenant
+	case <-time.After(time.Minute):
+		t.Error("the first key of a tenant waits for the keys that requests ask for")
+	}
+	if n, _ := inside.Load(domain.ES256); n.(*atomic.Int64).Load() != 1 {
+		t.Errorf("%d keys that were asked for are made concurrently", n.(*atomic.Int64).Load())
+	}
+	close(release)
+	group.Wait()
+}
+
+// A process whose clock is ahead hashes under a new key before one that is behind. All must have read it by then.
+func TestANewHashKeyStartsByNoClockBeforeItIsRead(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	next, err := w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{Kind: domain.KeyAPI})
+	must(t, err)
+	under := func() uint32 {
+		_, number := w.keys.HashAPIKey(backendKey)
+		return number
+	}
+	w.clock.advance(domain.MaxClockSkew + 3*time.Second)
+	if under() == next.Number {
+		t.Error("a clock that is ahead has the key hash before every process has read it")
+	}
+	w.clock.advance(2 * time.Second)
+	if under() != next.Number {
+		t.Error("the key does not hash after its start")
 	}
 }

@@ -149,6 +149,16 @@ func (k *Keys) newPrivateKey(ctx context.Context, a domain.Algorithm, bits int) 
 	return private, nil
 }
 
+// askedFor makes a private key that a request asks for. They are made one after another, so that those which a first
+// login needs do not wait for them: an RSA key of 4096 bits takes seconds.
+func (k *Keys) askedFor(ctx context.Context, a domain.Algorithm, bits int) (domain.Secret, error) {
+	if err := k.makingAsked.acquire(ctx); err != nil {
+		return domain.Secret{}, err
+	}
+	defer k.makingAsked.release()
+	return k.newPrivateKey(ctx, a, bits)
+}
+
 func (k *Keys) newKeyID() (string, error) {
 	var id [16]byte
 	if _, err := io.ReadFull(k.Random, id[:]); err != nil {

@@ -77,16 +77,17 @@ type Keys struct {
 	tried    error // the error of the last reading
 	readings atomic.Uint64
 
-	reads      flights // of changes, by whether they are limited to one a second
-	loads      flights // by tenant
-	makes      flights // by tenant and algorithm
-	making     lock    // held while a key is made
-	publishing flights // by tenant and algorithm: keys that are made for key sets
-	makingOne  lock    // held while one of these is made
-	lookUps    lock    // of key ids
-	checks     lock    // of tenants whose key sets are requested
-	misses     misses
-	stats      statsCache
+	reads       flights // of changes, by whether they are limited to one a second
+	loads       flights // by tenant
+	makes       flights // by tenant and algorithm
+	making      lock    // held while a key is made
+	publishing  flights // by tenant and algorithm: keys that are made for key sets
+	makingOne   lock    // held while one of these is made
+	makingAsked lock    // held while a key is made that a request asks for
+	lookUps     lock    // of key ids
+	checks      lock    // of tenants whose key sets are requested
+	misses      misses
+	stats       statsCache
 
 	triedToMake sync.Map // algorithm and tenant id -> time.Time of the last attempt, for keys that no request waits for
 }
@@ -96,7 +97,7 @@ type Keys struct {
 // belong together. Signing keys of tenants are not opened: an altered one is found when it is needed.
 func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	k := &Keys{
-		KeysConfig: c, reading: newLock(1), making: newLock(maxMakes), makingOne: newLock(1),
+		KeysConfig: c, reading: newLock(1), making: newLock(maxMakes), makingOne: newLock(1), makingAsked: newLock(1),
 		lookUps: newLock(maxLookUps), checks: newLock(maxLookUps),
 	}
 	k.held.loading = make(map[string]bool)

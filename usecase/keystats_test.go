@@ -52,9 +52,11 @@ func TestKeyStatsShowTheWorstOfTheLoadedTenants(t *testing.T) {
 	want("it signs", usecase.KeyStats{
 		Age: 2 * time.Hour, NextStep: new(23 * time.Hour), Refusal: new(time.Duration),
 	})
-	wait(time.Hour)
-	want("verifiers know it", usecase.KeyStats{Age: 3 * time.Hour, NextStep: new(22 * time.Hour)})
-	wait(23 * time.Hour)
+	wait(time.Hour + 2*time.Minute)
+	want("verifiers know it", usecase.KeyStats{
+		Age: 3*time.Hour + 2*time.Minute, NextStep: new(22*time.Hour - 2*time.Minute),
+	})
+	wait(23*time.Hour - 2*time.Minute)
 	want("the standby signs", usecase.KeyStats{Age: 24 * time.Hour})
 }
 

@@ -20,6 +20,10 @@ import (
 // maxKeyText is the longest text that ParseKey parses, in bytes. An RSA key of 4096 bits takes a tenth of it.
 const maxKeyText = 32 << 10
 
+// maxKeyDER is the longest key in DER that is parsed, in bytes. x509 computes with the numbers of an RSA key before it
+// returns them, and those of 40 000 bits take it a quarter of a second.
+const maxKeyDER = 8 << 10
+
 // supportedKeys ends the messages about keys that are not supported.
 const supportedKeys = "use an RSA key of 2048 to 4096 bits, a P-256 key or an Ed25519 key"
 
@@ -80,6 +84,9 @@ func parsePEM(text []byte) (domain.PrivateKey, error) {
 		}
 		found = block
 	}
+	if found != nil && len(found.Bytes) > maxKeyDER {
+		return badKey("is an RSA key of more than 4096 bits, or not a key: " + supportedKeys)
+	}
 	if found == nil || len(bytes.TrimSpace(text)) > 0 {
 		return badKey("has a PEM block that is cut off or altered: give it complete, with its BEGIN and END lines")
 	}
@@ -123,6 +130,10 @@ func usable(private any) (domain.PrivateKey, error) {
 		if p.E < 3 || p.E > 1<<31-1 || p.Validate() != nil {
 			return badKey("is an RSA key whose numbers do not belong together: export it again")
 		}
+		if weakRSA(p) {
+			return badKey("is an RSA key whose factors are not two primes of about the same length, so that it can be " +
+				"factored: make another one")
+		}
 		k.Algorithms = []domain.Algorithm{domain.RS256, domain.PS256}
 	default:
 		return badKey("is of another type: " + supportedKeys)
@@ -133,6 +144,18 @@ func usable(private any) (domain.PrivateKey, error) {
 	}
 	k.Private = domain.NewSecret(string(der))
 	return k, nil
+}
+
+// weakRSA reports whether the modulus, which has two factors, is easier to factor than its length suggests. Validate
+// checks neither: it takes any two factors whose product is the modulus.
+func weakRSA(p *rsa.PrivateKey) bool {
+	const rounds = 20 // of Miller-Rabin: a composite factor passes with a probability of less than 4^-20
+	for _, factor := range p.Primes {
+		if factor.BitLen() < p.N.BitLen()/2-16 || !factor.ProbablyPrime(rounds) {
+			return true
+		}
+	}
+	return p.Primes[0].Cmp(p.Primes[1]) == 0
 }
 
 // jwkText is a private key as a JWK (RFC 7517; RFC 7518, section 6; RFC 8037, section 2).

@@ -8,11 +8,13 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"maps"
+	"math/big"
 	"os"
 	"slices"
 	"strings"
@@ -270,5 +272,64 @@ func TestLargerRSAKeysGiveTheSameBytesInEveryRelease(t *testing.T) {
 				t.Errorf("%s: got %s", a, got)
 			}
 		}
+	}
+}
+
+// weakKey is an RSA key of 2048 bits whose second factor has that many bits and is not a prime if composite is set. Its
+// numbers belong together.
+func weakKey(t *testing.T, bits int, composite bool) *rsa.PrivateKey {
+	t.Helper()
+	prime := func(bits int) *big.Int { return must(rand.Prime(rand.Reader, bits)) }
+	one, e := big.NewInt(1), big.NewInt(65537)
+	for range 1000 {
+		q := prime(bits)
+		if composite {
+			q = new(big.Int).Mul(prime(bits/2), prime(bits-bits/2))
+		}
+		k := &rsa.PrivateKey{Primes: []*big.Int{prime(2048 - bits), q}}
+		k.N, k.E = new(big.Int).Mul(k.Primes[0], q), 65537
+		p1, q1 := new(big.Int).Sub(k.Primes[0], one), new(big.Int).Sub(q, one)
+		multiple := new(big.Int).Div(new(big.Int).Mul(p1, q1), new(big.Int).GCD(nil, nil, p1, q1))
+		k.D = new(big.Int).ModInverse(e, multiple)
+		if k.D != nil && k.N.BitLen() == 2048 {
+			return k
+		}
+	}
+	t.Fatal("no such key was found")
+	return nil
+}
+
+// An RSA key is as strong as its smallest factor.
+func TestParseKeyRefusesWeakRSAKeys(t *testing.T) {
+	for name, k := range map[string]*rsa.PrivateKey{
+		"a factor of 256 bits":       weakKey(t, 256, false),
+		"a factor of 1000 bits":      weakKey(t, 1000, false),
+		"a factor that is no prime":  weakKey(t, 1024, true),
+		"two small primes in a pair": weakKey(t, 1022, true),
+	} {
+		number := func(n *big.Int) string { return base64.RawURLEncoding.EncodeToString(n.Bytes()) }
+		text := must(json.Marshal(map[string]string{
+			"kty": "RSA", "n": number(k.N), "e": "AQAB", "d": number(k.D), "p": number(k.Primes[0]), "q": number(k.Primes[1]),
+		}))
+		_, err := jwxsigner.New(rand.Reader).ParseKey(domain.NewSecret(string(text)))
+		if invalid := (*domain.Invalid)(nil); !errors.As(err, &invalid) {
+			t.Errorf("%s: got %v, want it refused", name, err)
+		}
+	}
+}
+
+// x509 computes with the numbers of a key before it returns them. A key that is longer than any supported one is
+// refused before, whatever is wrong with it.
+func TestParseKeyDoesNotComputeWithHugeKeys(t *testing.T) {
+	huge := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 40_000), big.NewInt(1))
+	text := pemOf("RSA PRIVATE KEY", must(asn1.Marshal(struct {
+		Version             int
+		N                   *big.Int
+		E                   int
+		D, P, Q, Dp, Dq, Qi *big.Int
+	}{0, huge, 65537, big.NewInt(3), huge, big.NewInt(3), big.NewInt(1), big.NewInt(1), big.NewInt(1)})))
+	_, err := jwxsigner.New(rand.Reader).ParseKey(domain.NewSecret(text))
+	if err == nil || !strings.Contains(err.Error(), "more than 4096 bits") {
+		t.Errorf("got %v, want it refused by its length", err)
 	}
 }

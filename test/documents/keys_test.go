@@ -123,9 +123,9 @@ func isValid(t *testing.T, s *rig.Service, g grant) bool {
 // until calls is until it reports true. A start that is to be now is seconds ahead.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !is(); {
+	for deadline := time.Now().Add(3 * time.Minute); !is(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("after a minute: not %s", what)
+			t.Fatalf("after three minutes: not %s", what)
 		}
 		time.Sleep(200 * time.Millisecond) // between two looks; the test waits for the state, and not for this time
 	}
