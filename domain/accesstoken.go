@@ -39,8 +39,8 @@ type AccessToken struct {
 	IssuedEpoch   uint64 // `rve`: the tenant's revocation epoch when the refresh token was issued
 	Roles         []string
 	Scopes        []string
-	// Confirmation is `cnf.jkt`: the thumbprint of the key whose proof the bearer needs (RFC 9449, section 6.1); empty for
-	// none.
+	// Confirmation is `cnf.jkt`: the thumbprint of the key whose proof the bearer needs (RFC 9449, section 6.1); empty
+	// for none.
 	Confirmation string
 	// Actor is `act.sub`: the application that acts for the user (RFC 8693, section 4.1); empty for none.
 	Actor  string
@@ -97,8 +97,9 @@ const (
 
 // AccessTokenSize returns an upper bound of the length in bytes of an access token for t, in compact form, signed with
 // the policy's algorithm, bound to a key, and, unless the policy uses cookies, for the longest audience: a cookie never
-// has one for another audience than the application. Until verifiers know a first key of that algorithm, one of RSA may sign in place of a smaller
-// one, see [SigningKeys.SigningAt]. To count it always would take 600 bytes from the claims of every other tenant.
+// has one for another audience than the application. Until verifiers know a first key of that algorithm, one of RSA may
+// sign in place of a smaller one, see [SigningKeys.SigningAt]. To count it always would take 600 bytes from the claims
+// of every other tenant.
 func AccessTokenSize(t RefreshToken, p Policy, issuer string) int {
 	claims, audience := len(accessTokenClaims)+len(t.Claims), jsonSize(t.ApplicationID)
 	if !p.UsesCookies() {

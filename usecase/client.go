@@ -10,13 +10,13 @@ import (
 )
 
 // AuthenticateClient authenticates an application as a client of OAuth 2 (RFC 6749, section 2.3). Nothing is cached: a
-// secret that was removed is refused at the next request. Its errors give the reason for the operator's log, not for the
-// client, and never contain the credential.
+// secret that was removed is refused at the next request. Its errors give the reason for the operator's log, not for
+// the client, and never contain the credential.
 type AuthenticateClient struct {
 	Applications port.Applications
 	Keys         *Keys
-	// Assertion checks an assertion (RFC 7523, section 3); nil if none is accepted. The error is ErrUnauthorized if it is
-	// not valid.
+	// Assertion checks an assertion (RFC 7523, section 3); nil if none is accepted. The error is ErrUnauthorized if it
+	// is not valid.
 	Assertion func(ctx context.Context, app domain.Application, c ClientCredential) error
 }
 
@@ -27,8 +27,8 @@ type ClientCredential struct {
 	// Secret is the client's secret, and Assertion a JWT that the client signed (RFC 7523, section 2.2). At most one is
 	// not zero.
 	Secret, Assertion domain.Secret
-	// Raw is another reading of id and secret; nil if there is none. Clients differ in whether they encode the two parts
-	// of Basic (RFC 6749, section 2.3.1).
+	// Raw is another reading of id and secret; nil if there is none. Clients differ in whether they encode the two
+	// parts of Basic (RFC 6749, section 2.3.1).
 	Raw *ClientCredential
 }
 

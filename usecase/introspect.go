@@ -28,8 +28,8 @@ type IntrospectInput struct {
 	Token         domain.Secret // a token string or an access token
 }
 
-// Introspected is what a token says. If it is not active, the rest is zero: a caller cannot tell a token that has ended
-// from one that never was, or that is not its own (RFC 7662, section 2.2).
+// Introspected is what a token says. If it is not active, the rest is zero: for a caller, a token that has ended
+// is the same as one that never was, or that is not its own (RFC 7662, section 2.2).
 type Introspected struct {
 	Active bool
 	// AccessToken holds the claims of an access token. For a token string Kind is RefreshToken, and it has those that a
@@ -47,10 +47,10 @@ const (
 	KindRefreshToken
 )
 
-// Do returns what the token says. A token string is active if an exchange now would be answered, with whatever proof its
-// session requires. An access token is active if it verifies with a published key, has not expired, and its session is
-// active. When a revocation of the session or of its keys has returned, the token is not active: that of a key within
-// keyMaxAge.
+// Do returns what the token says. A token string is active if an exchange now would be answered, with whatever proof
+// its session requires. An access token is active if it verifies with a published key, has not expired, and its session
+// is active. When a revocation of the session or of its keys has returned, the token is not active: that of a key
+// within keyMaxAge.
 func (i *Introspect) Do(ctx context.Context, in IntrospectInput) (Introspected, error) {
 	if !domain.IsTenantID(in.TenantID) {
 		return Introspected{}, nil

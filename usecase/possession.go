@@ -54,8 +54,9 @@ type RevokeHeldInput struct {
 // errors are ErrUnauthorized for a client that does not exist, or must authenticate and did not; and ErrTokenType.
 // Nothing was revoked then.
 //
-// An access token ends its session too (section 2.1): without its refresh token the session would go on, and the client
-// means to end it. One for another audience does not, so that no resource server can end the sessions of its users.
+// An access token ends its session too (section 2.1): without its refresh token the session would continue, and the
+// client means to end it. One for another audience does not, so that no resource server can end the sessions of its
+// users.
 func (r *RevokeHeld) Do(ctx context.Context, in RevokeHeldInput) (domain.ID, error) {
 	id, wrongType, err := r.session(ctx, in)
 	if err != nil {

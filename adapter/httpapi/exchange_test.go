@@ -560,8 +560,8 @@ func TestTheSecondsLeftAreThoseOfTheTokens(t *testing.T) {
 }
 
 // An application that has a client secret asks for it in the dialect of OAuth 2. Here it asks for an API key, as if its
-// policy required authentication: for the current token string and for old ones, so that nobody without a proof can
-// end the session by a replay.
+// policy required authentication: for the current token string and for old ones, so that a replay without a
+// credential does not end the session.
 func TestAConfidentialClientNeedsAnAPIKeyHere(t *testing.T) {
 	s := newService(t)
 	proved := []option{as("exchanger"), tenant(aTenant)}

@@ -98,7 +98,9 @@ func (w *watched) breakWith(err error, panics bool) {
 	w.fail, w.panic = err, panics
 }
 
-func (w *watched) Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+func (w *watched) Advance(
+	ctx context.Context, id domain.ID, c domain.Call,
+) (domain.RefreshToken, domain.Policy, error) {
 	if err := w.called("Advance"); err != nil {
 		return domain.RefreshToken{}, domain.Policy{}, err
 	}

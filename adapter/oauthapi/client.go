@@ -131,7 +131,9 @@ func decoded(part string) string {
 }
 
 // client authenticates the client. A wrong proof is a guess.
-func (a *API) client(ctx context.Context, record *web.Record, cred usecase.ClientCredential) (usecase.ClientAuth, error) {
+func (a *API) client(
+	ctx context.Context, record *web.Record, cred usecase.ClientCredential,
+) (usecase.ClientAuth, error) {
 	auth, err := a.Authenticate.Do(ctx, cred)
 	if errors.Is(err, domain.ErrUnauthorized) {
 		record.Event, record.Kind = web.EventCredentialFailed, web.CredentialClient

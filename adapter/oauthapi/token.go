@@ -92,7 +92,8 @@ func (a *API) exchange(c echo.Context, form tokenForm, cred usecase.ClientCreden
 	ctx := c.Request().Context()
 	out, err := a.Exchange.Do(ctx, in)
 	if err != nil {
-		if asked && errors.Is(err, domain.ErrUnauthorized) {
+		// What was refused after the token string was admitted counts as a token string that was rejected.
+		if limited := (*web.Refused)(nil); !errors.As(err, &limited) && web.Status(c, err) < http.StatusInternalServerError {
 			record.ChargeExchange(false)
 		}
 		return err
@@ -120,13 +121,14 @@ func (a *API) exchange(c echo.Context, form tokenForm, cred usecase.ClientCreden
 
 func newTokenResponse(g usecase.Grant) tokenResponse {
 	return tokenResponse{
-		AccessToken: g.AccessToken.Reveal(), TokenType: tokenType(g.Confirmation), ExpiresIn: int64(g.ExpiresIn / time.Second),
+		AccessToken: g.AccessToken.Reveal(), TokenType: tokenType(g.Confirmation),
+		ExpiresIn:    int64(g.ExpiresIn / time.Second),
 		RefreshToken: g.TokenString.Reveal(), Scope: strings.Join(g.Scopes, " "),
 	}
 }
 
-// tokenType returns the type of an access token (RFC 6749, section 7.1): DPoP if it is bound to a key (RFC 9449, section
-// 5).
+// tokenType returns the type of an access token (RFC 6749, section 7.1): DPoP if it is bound to a key (RFC 9449,
+// section 5).
 func tokenType(confirmation string) string {
 	if confirmation != "" {
 		return "DPoP"

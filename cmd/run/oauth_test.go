@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/usecase/admin"
 )
 
-// The dialect of OAuth 2 is wired to the same sessions as the JSON API: a refresh token of POST /jwt/issue is exchanged,
-// introspected and revoked, below the tenant and, for the root tenant, at the root.
+// The dialect of OAuth 2 is wired to the same sessions as the JSON API: a refresh token of POST /jwt/issue is
+// exchanged, introspected and revoked, below the tenant and, for the root tenant, at the root.
 func TestTheDialectOfOAuthIsWired(t *testing.T) {
 	s, h := onMemory(t)
 	key := "ak_" + strings.Repeat("k", 32)

@@ -40,7 +40,9 @@ type rule struct {
 
 // dialects are the HTTP APIs, and the one that tests mount beside them. Each has its own row in the table, the same for
 // all, so none imports another one.
-var dialects = []string{"adapter/adminapi", "adapter/httpapi", "adapter/oauthapi", "adapter/reachapi", "test/support/tiny"}
+var dialects = []string{
+	"adapter/adminapi", "adapter/httpapi", "adapter/oauthapi", "adapter/reachapi", "test/support/tiny",
+}
 
 var table = slices.Concat([]rule{
 	{dir: "domain", level: domain, notStdlib: slices.Concat(world, []string{
