@@ -63,6 +63,15 @@ func (a *AuthenticateClient) Known(ctx context.Context, tenantID, clientID strin
 	return err
 }
 
+// Origins returns the origins whose pages may use the client that the credential names; none if it does not exist.
+func (a *AuthenticateClient) Origins(ctx context.Context, c ClientCredential) ([]string, error) {
+	app, err := findClient(ctx, a.Applications, c.TenantID, c.ClientID)
+	if errors.Is(err, domain.ErrUnauthorized) {
+		return nil, nil
+	}
+	return app.Client.Origins, err
+}
+
 // findClient returns the application that a request names as its client, or an ErrUnauthorized if there is none.
 func findClient(
 	ctx context.Context, applications port.Applications, tenantID, clientID string,
@@ -110,8 +119,14 @@ func (a *AuthenticateClient) secret(ctx context.Context, app domain.Application,
 	if err != nil {
 		return Wrap("authenticate the client", err)
 	}
-	if app.Client.SecretWith(hashes...) < 0 {
+	at := app.Client.SecretWith(hashes...)
+	if at < 0 {
 		return fmt.Errorf("the client's secret is wrong: %w", domain.ErrUnauthorized)
+	}
+	if len(hashes) > 1 {
+		if after, changed := a.Keys.RehashedClient(app, at, secret); changed {
+			_ = a.Applications.RehashClientSecrets(ctx, app, after) // if it fails, the next request does it
+		}
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package usecase
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -57,13 +56,9 @@ func (k *Keys) checkRetire(ctx context.Context, stored storedKeys, s domain.Seal
 		return tokens.CheckRetire(s.Number, began, oldest)
 	case domain.KeyAPI:
 		const names = 10
-		some, total, err := k.Store.APIKeysHashedWith(ctx, s.Number, names)
+		list, total, err := k.hashedWith(ctx, s.Number, names)
 		if err != nil {
 			return err
-		}
-		var list []string
-		for _, key := range some {
-			list = append(list, fmt.Sprintf("%q", key.Name))
 		}
 		return stored.hashes().CheckRetire(s.Number, total, list...)
 	default:

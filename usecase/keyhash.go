@@ -36,13 +36,33 @@ func (k *Keys) withHashKey(keys []hashKey, s domain.SealedKey) []hashKey {
 	return keys
 }
 
+// hashOf is how a kind of credential is hashed under a key.
+type hashOf func(hashKey domain.Secret) string
+
+func ofAPIKey(key domain.Secret) hashOf {
+	return func(hashKey domain.Secret) string { return domain.HashAPIKey(hashKey, key) }
+}
+
+func ofClientSecret(tenantID, applicationID string, secret domain.Secret) hashOf {
+	return func(hashKey domain.Secret) string {
+		return domain.HashClientSecret(hashKey, tenantID, applicationID, secret)
+	}
+}
+
 // HashAPIKey returns the hash under which an API key is stored, and the number of the key that made it: the newest that
 // has started. A new one starts when every process has read it, so that none refuses an API key that another stored.
-func (k *Keys) HashAPIKey(key domain.Secret) (hash string, number uint32) {
+func (k *Keys) HashAPIKey(key domain.Secret) (hash string, number uint32) { return k.hash(ofAPIKey(key)) }
+
+// HashClientSecret returns the hash under which a client secret is stored, as HashAPIKey does.
+func (k *Keys) HashClientSecret(tenantID, applicationID string, secret domain.Secret) (hash string, number uint32) {
+	return k.hash(ofClientSecret(tenantID, applicationID, secret))
+}
+
+func (k *Keys) hash(of hashOf) (hash string, number uint32) {
 	keys, now := k.ring.Load().api, k.Clock.Now()
 	for i, h := range keys {
 		if !h.key.IsZero() && (!h.startsAt.After(now) || i == len(keys)-1) {
-			return domain.HashAPIKey(h.key, key), h.number
+			return of(h.key), h.number
 		}
 	}
 	return "", 0
@@ -52,6 +72,17 @@ func (k *Keys) HashAPIKey(key domain.Secret) (hash string, number uint32) {
 // is neither retired nor revoked. The error is ErrUnavailable if the keys are not known well enough to say that there
 // are no others.
 func (k *Keys) HashesOfAPIKey(ctx context.Context, key domain.Secret) ([]string, error) {
+	return k.hashes(ctx, ofAPIKey(key))
+}
+
+// HashesOfClientSecret returns the hashes under which a client secret may be stored, as HashesOfAPIKey does.
+func (k *Keys) HashesOfClientSecret(
+	ctx context.Context, tenantID, applicationID string, secret domain.Secret,
+) ([]string, error) {
+	return k.hashes(ctx, ofClientSecret(tenantID, applicationID, secret))
+}
+
+func (k *Keys) hashes(ctx context.Context, of hashOf) ([]string, error) {
 	if err := k.fresh(ctx); err != nil {
 		return nil, err
 	}
@@ -61,7 +92,7 @@ func (k *Keys) HashesOfAPIKey(ctx context.Context, key domain.Secret) ([]string,
 		if h.key.IsZero() {
 			return nil, fmt.Errorf("hash key %d: %w: %w", h.number, domain.ErrUnavailable, errUnopened)
 		}
-		hashes = append(hashes, domain.HashAPIKey(h.key, key))
+		hashes = append(hashes, of(h.key))
 	}
 	return hashes, nil
 }
@@ -100,31 +131,36 @@ func (k *Keys) HashFor(stored domain.APIKey, key domain.Secret) (hash string, nu
 	return k.HashAPIKey(key)
 }
 
-// HashClientSecret returns the hash under which a client secret is stored, as HashAPIKey does.
-func (k *Keys) HashClientSecret(tenantID, applicationID string, secret domain.Secret) (hash string, number uint32) {
-	keys, now := k.ring.Load().api, k.Clock.Now()
-	for i, h := range keys {
-		if !h.key.IsZero() && (!h.startsAt.After(now) || i == len(keys)-1) {
-			return domain.HashClientSecret(h.key, tenantID, applicationID, secret), h.number
-		}
+// RehashedClient returns stored, whose secret at that index is secret, with the hash that a new client secret would get
+// in place of the one that it has. changed is false if it has that one, or one that is newer.
+func (k *Keys) RehashedClient(
+	stored domain.Application, at int, secret domain.Secret,
+) (rehashed domain.Application, changed bool) {
+	hash, number := k.HashClientSecret(stored.TenantID, stored.ID, secret)
+	if number <= stored.Client.Secrets[at].HashKey {
+		return stored, false
 	}
-	return "", 0
+	stored.Client = stored.Client.Clone()
+	stored.Client.Secrets[at].Hash, stored.Client.Secrets[at].HashKey = hash, number
+	return stored, true
 }
 
-// HashesOfClientSecret returns the hashes under which a client secret may be stored, as HashesOfAPIKey does.
-func (k *Keys) HashesOfClientSecret(
-	ctx context.Context, tenantID, applicationID string, secret domain.Secret,
-) ([]string, error) {
-	if err := k.fresh(ctx); err != nil {
-		return nil, err
+// hashedWith returns the number of the API keys and of the applications of which something is stored under the hash key
+// of that number, and the first of them, at most limit, as an operator names them.
+func (k *Keys) hashedWith(ctx context.Context, number uint32, limit int) (names []string, total int, err error) {
+	keys, total, err := k.Store.APIKeysHashedWith(ctx, number, limit)
+	if err != nil {
+		return nil, 0, err
 	}
-	keys := k.ring.Load().api
-	hashes := make([]string, 0, len(keys))
-	for _, h := range keys {
-		if h.key.IsZero() {
-			return nil, fmt.Errorf("hash key %d: %w: %w", h.number, domain.ErrUnavailable, errUnopened)
-		}
-		hashes = append(hashes, domain.HashClientSecret(h.key, tenantID, applicationID, secret))
+	for _, key := range keys {
+		names = append(names, fmt.Sprintf("%q", key.Name))
 	}
-	return hashes, nil
+	applications, more, err := k.Store.ApplicationsHashedWith(ctx, number, limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, a := range applications {
+		names = append(names, fmt.Sprintf("the client %q of tenant %q", a.ID, a.TenantID))
+	}
+	return names[:min(limit, len(names))], total + more, nil
 }

@@ -320,14 +320,14 @@ func (r *KeyRotation) retireOthers(ctx context.Context, did *KeyPass) error {
 	return err
 }
 
-// idleHashKey returns the number of the older of two keys that hash API keys, if no API key is stored under it any
-// more; 0 for none.
+// idleHashKey returns the number of the older of two keys that hash API keys, if neither an API key nor a client
+// secret is stored under it any more; 0 for none.
 func (k *Keys) idleHashKey(ctx context.Context, stored storedKeys, now time.Time) (uint32, error) {
 	inUse := slices.DeleteFunc(stored.of(domain.KeyAPI, ""), func(s domain.SealedKey) bool { return !s.Published() })
 	if len(inUse) < 2 || now.Before(inUse[1].StartsAt.Add(hashKeyIdle)) {
 		return 0, nil
 	}
-	_, total, err := k.Store.APIKeysHashedWith(ctx, inUse[0].Number, 1)
+	_, total, err := k.hashedWith(ctx, inUse[0].Number, 1)
 	if err != nil || total > 0 {
 		return 0, err
 	}

@@ -28,6 +28,7 @@ type KeyStore interface {
 	port.KeyChanges
 	HasData(ctx context.Context) (bool, error)
 	APIKeysHashedWith(ctx context.Context, number uint32, limit int) (some []domain.APIKey, total int, err error)
+	ApplicationsHashedWith(ctx context.Context, number uint32, limit int) (some []domain.Application, total int, err error)
 }
 
 // KeysConfig holds the parameters of [OpenKeys].

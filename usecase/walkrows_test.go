@@ -215,6 +215,10 @@ func keyRows() []walkRow {
 			_, err := w.publish.Tenant(t.Context(), "acme")
 			must(t, err)
 		}, first},
+		{"usecase.Publish.Metadata", func(t *testing.T, w *walk) {
+			_, err := w.publish.Metadata(t.Context(), "acme")
+			must(t, err)
+		}, first},
 		{"usecase.Publish.Root", func(t *testing.T, w *walk) {
 			_, err := w.publish.Root(t.Context())
 			must(t, err)

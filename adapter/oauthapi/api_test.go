@@ -67,10 +67,11 @@ func (s *service) wait(d time.Duration) {
 // watched counts the calls of a store, by method, and fails those that a test wants to fail.
 type watched struct {
 	*memstore.Store
-	mu    sync.Mutex
-	calls map[string]int
-	fail  error
-	panic bool
+	mu      sync.Mutex
+	calls   map[string]int
+	tenants int // how often one was looked up
+	fail    error
+	panic   bool
 }
 
 func (w *watched) called(method string) error {
@@ -126,6 +127,18 @@ func (w *watched) Use(ctx context.Context, before, after domain.RefreshToken, no
 		return err
 	}
 	return w.Store.Use(ctx, before, after, now)
+}
+
+func (w *watched) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
+	err := w.called("Tenant")
+	w.mu.Lock()
+	delete(w.calls, "Tenant") // it says nothing about tokens
+	w.tenants++
+	w.mu.Unlock()
+	if err != nil {
+		return domain.Tenant{}, err
+	}
+	return w.Store.Tenant(ctx, id)
 }
 
 func (w *watched) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
@@ -188,8 +201,11 @@ func newService(t testing.TB) *service {
 		},
 		Introspect:   &usecase.Introspect{Tokens: store, Keys: s.opened, Clock: s.clock, PublicURL: publicURL},
 		Authenticate: &usecase.AuthenticateClient{Applications: store, Keys: s.opened},
-		RootTenant:   acme,
-		URL:          publicURL,
+		Publish: &usecase.Publish{
+			Tenants: store, Keys: s.opened, Clock: s.clock, RootTenant: acme, PublicURL: publicURL,
+		},
+		RootTenant: acme,
+		URL:        publicURL,
 		Exchanged: func(e usecase.Exchanged) {
 			s.mu.Lock()
 			defer s.mu.Unlock()

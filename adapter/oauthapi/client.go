@@ -152,3 +152,11 @@ func (a *API) refusedClient(ctx context.Context, record *web.Record, cred usecas
 	}
 	return a.Authenticate.Known(ctx, cred.TenantID, cred.ClientID)
 }
+
+// allowPage returns an *domain.Invalid if a page that may not use the client sent the request, RFC 6454. An unknown
+// client has no pages; what is refused next says so.
+func (a *API) allowPage(c echo.Context, cred usecase.ClientCredential) error {
+	return web.AllowPage(c, func() ([]string, error) {
+		return a.Authenticate.Origins(c.Request().Context(), cred)
+	})
+}

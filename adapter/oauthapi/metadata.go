@@ -17,21 +17,17 @@ import (
 // verifiers for its algorithms, which change hours before they are used.
 const metadataMaxAge = 5 * time.Minute
 
-// Metadata serves the documents by which clients find the endpoints of an issuer, and verifiers its keys. All forms of
-// the address have the same document: that of OpenID Connect Discovery 1.0 (section 4), which appends the well-known
-// path to the issuer; and those of RFC 8414 (section 3.1), which insert it before the issuer's path.
-type Metadata struct {
-	Publish *usecase.Publish
-}
-
-// routes are public, and outside the limits of clients without a credential, as key sets are.
-func (m Metadata) routes() (all []web.Route) {
+// metadata returns the routes of the documents by which clients find the endpoints of an issuer, and verifiers its keys.
+// All forms of the address have the same document: that of OpenID Connect Discovery 1.0 (section 4), which appends the
+// well-known path to the issuer; and those of RFC 8414 (section 3.1), which insert it before the issuer's path. They are
+// public, and outside the limits of clients without a credential, as key sets are.
+func (a *API) metadata() (all []web.Route) {
 	get := func(path string, tenantID func(echo.Context) string) {
 		all = append(all, web.Route{Method: "GET", Path: path, Anybody: true, Kind: web.Public,
-			Handle: func(c echo.Context) error { return m.serve(c, tenantID(c)) }})
+			Handle: func(c echo.Context) error { return a.describe(c, tenantID(c)) }})
 	}
 	inPath := func(c echo.Context) string { return web.PathParam(c, "tenantId") }
-	root := func(echo.Context) string { return m.Publish.RootTenant }
+	root := func(echo.Context) string { return a.RootTenant }
 	for _, document := range []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
 		get("/t/:tenantId"+document, inPath)
 		get(document+"/t/:tenantId", inPath)
@@ -40,9 +36,8 @@ func (m Metadata) routes() (all []web.Route) {
 	return all
 }
 
-func (m Metadata) serve(c echo.Context, tenantID string) error {
-	web.AnyOrigin(c) // for errors too, otherwise a page cannot read their status
-	known, err := m.Publish.Metadata(c.Request().Context(), tenantID)
+func (a *API) describe(c echo.Context, tenantID string) error {
+	known, err := a.Publish.Metadata(c.Request().Context(), tenantID)
 	if err != nil {
 		return err
 	}

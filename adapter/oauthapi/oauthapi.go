@@ -2,7 +2,8 @@
 // (RFC 7009) and introspection (RFC 7662). Clients of OAuth 2 work with it unchanged. Requests and responses are
 // described in openapi.yaml, which the API serves; a test compares the two in both directions.
 //
-// The endpoints are below /t/{tenantId}, and at the root for one tenant.
+// The endpoints are below /t/{tenantId}, and at the root for one tenant. The metadata of a tenant's issuer names them
+// (RFC 8414).
 //
 // Decisions:
 //   - The use cases are those of the JSON API: an exchange costs one write here too, and a token string that is guessed
@@ -10,7 +11,8 @@
 //   - A client that authenticates is looked up only after its token string was found to be genuine. So a flood of
 //     guesses reads nothing, and a client without a secret costs no reading at all.
 //   - Every refusal has a JSON body with `error`, whatever its status: clients read the body before the status.
-//   - The dialect reads and sets no cookie.
+//   - The dialect reads and sets no cookie. So pages of every origin may read its responses; a page may use a client
+//     only if its origin is configured, for the client or for the process.
 package oauthapi
 
 import (
@@ -30,6 +32,7 @@ type API struct {
 	Revoke       *usecase.RevokeHeld
 	Introspect   *usecase.Introspect
 	Authenticate *usecase.AuthenticateClient
+	Publish      *usecase.Publish
 	// RootTenant is the tenant of the endpoints at the root; empty for none. It need not exist.
 	RootTenant string
 	// URL is where clients reach the API, and TenantID the only tenant, or empty, for the examples in openapi.yaml.
@@ -46,7 +49,7 @@ func (a *API) Dialect() (web.Dialect, error) {
 		return web.Dialect{}, fmt.Errorf("oauthapi: %w", err)
 	}
 	d := web.Dialect{
-		Render: render, Document: document,
+		Render: render, Document: document, AnyOrigin: true,
 		Decoder: strict.Options{IgnoreUnknown: true, EmptyIsAbsent: true},
 		Headers: web.CORSHeaders{
 			Expose: []string{
@@ -66,5 +69,6 @@ func (a *API) Dialect() (web.Dialect, error) {
 		r.Path = "/t/:tenantId" + r.Path
 		d.Routes = append(d.Routes, r)
 	}
+	d.Routes = append(d.Routes, a.metadata()...)
 	return d, nil
 }

@@ -33,6 +33,15 @@ var requirements = []struct{ id, section, what, test string }{
 	{"R11", "RFC 7009, section 2.2", "revocation is 200 without body and Content-Type", "TestR11RevocationHasNoBody"},
 	{"R11", "RFC 7662, section 2.2", "introspection has a boolean, in application/json",
 		"TestR11IntrospectionSaysWhatATokenIs"},
+	{"R12", "RFC 8414, section 3.1", "one document under every form of the address; an unknown tenant is 404",
+		"TestR12MetadataIsUnderEveryForm"},
+	{"R13", "RFC 8414, section 3.3", "the issuer is that of the access tokens, byte for byte",
+		"TestR13TheIssuerIsThatOfTheAccessTokens"},
+	{"R14", "RFC 8414, section 2", "the members that clients ask for", "TestR14MetadataHasTheMembersThatClientsNeed"},
+	{"R15", "RFC 8414, section 2", "the endpoints of the operator's login", "TestR15MetadataHasTheOperatorsLogin"},
+	{"R17", "RFC 6454, section 7", "pages of every origin read metadata", "TestR17PagesOfEveryOriginReadMetadata"},
+	{"R18", "RFC 6454, section 7", "a page uses a client from its origins only",
+		"TestR18APageUsesAClientFromItsOriginsOnly"},
 	{"R20", "RFC 6585, section 4", "the burst of a refresh token is kept", "TestR20TheBurstOfARefreshTokenIsKept"},
 }
 

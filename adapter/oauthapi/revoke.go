@@ -43,6 +43,9 @@ func (a *API) revoke(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.allowPage(c, cred); err != nil {
+		return err
+	}
 	if form.Token == nil {
 		return errNoToken
 	}

@@ -55,6 +55,9 @@ func (a *API) token(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.allowPage(c, cred); err != nil {
+		return err
+	}
 	switch {
 	case form.GrantType == nil:
 		return domain.NewInvalid("grant_type", domain.Blank, "send grant_type=refresh_token")

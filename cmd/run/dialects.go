@@ -106,7 +106,7 @@ func (s *service) tokens(
 		Logout: &usecase.Logout{
 			Revocations: s.store, Tokens: s.store, Keys: s.keys, Clock: s.clock,
 		},
-		Publish:   &usecase.Publish{Tenants: s.store, Keys: s.keys, Clock: s.clock, RootTenant: c.RootTenant, PublicURL: publicURL},
+		Publish:   s.publishing(c, publicURL),
 		Ready:     ready,
 		Examples:  httpapi.Examples{URL: publicURL, TenantID: tenantID, ApplicationID: applicationID},
 		Exchanged: s.exchanged,
@@ -135,6 +135,16 @@ func (s *service) oauth(ctx context.Context, c config.Config, publicURL string) 
 		URL:          publicURL, TenantID: tenantID,
 		Exchanged: s.exchanged,
 	}, nil
+}
+
+// publishing returns what the dialects publish from one memory.
+func (s *service) publishing(c config.Config, publicURL string) *usecase.Publish {
+	if s.published == nil {
+		s.published = &usecase.Publish{
+			Tenants: s.store, Keys: s.keys, Clock: s.clock, RootTenant: c.RootTenant, PublicURL: publicURL,
+		}
+	}
+	return s.published
 }
 
 // exchanged counts an exchange, in whichever dialect.

@@ -35,6 +35,8 @@ type service struct {
 	log     *slog.Logger
 	clock   usecase.Clock
 	copied  *usecase.CopiedKeys // nil for none
+	// published is set by publishing.
+	published *usecase.Publish
 	// purgeAsked receives when the janitor should make a pass: a token key was revoked.
 	purgeAsked chan struct{}
 }

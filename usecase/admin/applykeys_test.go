@@ -26,7 +26,7 @@ func notes(done []admin.Applied) map[string][]string {
 // An apply says which algorithm signs until verifiers know the key of the wanted one, and a dry run says the same: for
 // a policy that changes, and for a tenant that the file creates where a shared key signs.
 func TestApplyNotesTheAlgorithmThatSigns(t *testing.T) {
-	const cacheAge = 2 * time.Hour
+	const cacheAge = 2*time.Hour + 2*time.Minute // and the time in which every process publishes a key
 	w := emptyWorld(t)
 	c := w.keysConfig()
 	c.CacheAge = cacheAge
