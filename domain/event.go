@@ -409,12 +409,13 @@ func valuesOf(fields []Setting) map[string]string {
 
 // Fields returns the fields of the tenant, for an event.
 func (t Tenant) Fields() []Setting {
-	return append([]Setting{{"name", t.Name}, {"issuer", t.Issuer}}, t.Settings.List()...)
+	return slices.Concat([]Setting{{"name", t.Name}, {"issuer", t.Issuer}}, t.Login.Fields(), t.Settings.List())
 }
 
-// Fields returns the fields of the application, for an event.
+// Fields returns the fields of the application, for an event. Of its secrets they have when each was made.
 func (a Application) Fields() []Setting {
-	return append([]Setting{{"name", a.Name}}, a.Settings.List()...)
+	return slices.Concat([]Setting{{"name", a.Name}}, a.Client.Fields(), []Setting{a.Client.secretTimes()},
+		a.Settings.List())
 }
 
 // Fields returns the fields of the API key without its hashes, for an event.
