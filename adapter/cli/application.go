@@ -151,7 +151,7 @@ func (l *line) applicationEndPrevious(r *resource) *cobra.Command {
 previous secret it changes nothing, and says so.
 
 With --all it ends the newest secret too: the application is then a public client, unless it has
-keys, and nobody has to authenticate as it. It asks for a confirmation: the id of the application is
+keys, and no client has to authenticate as it. It asks for a confirmation: the id of the application is
 typed on the terminal. Without a terminal --yes is needed.`,
 		Example: "  refreshd application end-previous shop --tenant acme\n" +
 			"  refreshd application end-previous shop --tenant acme --all",

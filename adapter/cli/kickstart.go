@@ -44,7 +44,8 @@ func ReadKickstart(file string, text []byte, lookupEnv func(string) (string, boo
 }
 
 // ReadKickstartWithoutKeys is ReadKickstart, but an API key whose `key`, a signing key whose `privateKey`, and a client
-// secret whose `secret` is a variable that is not set has none. So a file can be compared with a store by a reader who does not have the keys.
+// secret whose `secret` is a variable that is not set has none. So a reader without the keys
+// can compare a file with a store.
 func ReadKickstartWithoutKeys(
 	file string, text []byte, lookupEnv func(string) (string, bool),
 ) (Document, error) {

@@ -135,8 +135,8 @@ var texts = map[string]text{
 		example: "https://auth.acme.example", absent: "the public URL and `/t/` and the id",
 	},
 	"tenant." + domain.FieldAuthorizationEndpoint: {
-		meaning: "`authorization_endpoint` in the tenant's metadata: the URL of your own login. Some clients refuse metadata " +
-			"without it.",
+		meaning: "`authorization_endpoint` in the tenant's metadata: the URL of your own login. Some clients refuse " +
+			"metadata without it.",
 		example: "https://login.acme.example/authorize", absent: "none",
 	},
 	"tenant." + domain.FieldEndSessionEndpoint: {
@@ -153,8 +153,8 @@ var texts = map[string]text{
 	},
 	"application.name": {meaning: "For people. At most 255 bytes.", example: "Shop", absent: "none"},
 	"application." + domain.FieldAudiences: {
-		meaning: "What its access tokens may be for besides the application, as `resource` or `audience` of a request asks: " +
-			"at most 10 URIs or names.",
+		meaning: "What its access tokens may be for besides the application, as `resource` or `audience` of a request " +
+			"asks: at most 10 URIs or names.",
 		example: "[https://api.example.com]", absent: "only the application",
 	},
 	"application." + domain.FieldOrigins: {
@@ -167,8 +167,8 @@ var texts = map[string]text{
 		example: "{keys: [{kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}]}", absent: "none",
 	},
 	"application." + domain.FieldClientSecrets: {
-		meaning: "Its client secrets, the newest first, at most two: `secret` is 24 to 256 printable ASCII characters, from a " +
-			"variable. Stored as a keyed hash. `[]` makes it a public client.",
+		meaning: "Its client secrets, the newest first, at most two: `secret` is 24 to 256 printable ASCII characters, from " +
+			"a variable. Stored as a keyed hash. `[]` makes it a public client.",
 		example: "[{secret: '${SHOP_SECRET}'}]", absent: "the secrets that are stored",
 	},
 	"apiKey.name": {

@@ -142,7 +142,7 @@ func (s ClientSecrets) validate(p *domain.Problems, at string) {
 }
 
 // secretsOf returns the client secrets that an application of a file gets. A secret that is stored, under any hash key,
-// stays as it is. If all secrets of the file are stored, nothing changes: a file from before the secret was replaced is
+// is unchanged. If all secrets of the file are stored, nothing changes: a file from before the secret was replaced is
 // fulfilled while the previous one is valid.
 func (a *Apply) secretsOf(
 	ctx context.Context, app, stored domain.Application, file *ClientSecrets,

@@ -46,7 +46,7 @@ func (w *world) secrets(t *testing.T) (names string) {
 	return names
 }
 
-// A secret that is stored stays as it is, without an event. A file cannot end a secret while two are valid, unless it
+// A secret that is stored is unchanged, without an event. A file cannot end a secret while two are valid, unless it
 // is forced to.
 func TestApplyKeepsClientSecretsThatAreStored(t *testing.T) {
 	w := newWorld(t)
