@@ -73,7 +73,8 @@ func TestAClientSecretIsShownOnceAndReplacedWithoutAnOutage(t *testing.T) {
 		s.do(t, "PATCH", path, body, in).want(t, 400, "[conflict]clientSecrets")
 		s.do(t, "PUT", path, body, in).want(t, 400, "[conflict]clientSecrets")
 	}
-	s.do(t, "POST", "/application/new", `{"clientSecrets":[{"createdInstant":1}]}`, in).want(t, 400, "[conflict]clientSecrets")
+	s.do(t, "POST", "/application/new", `{"clientSecrets":[{"createdInstant":1}]}`, in).
+		want(t, 400, "[conflict]clientSecrets")
 	s.do(t, "PATCH", path, `{"clientSecrets":[{"secret":"a-secret-of-24-characters"}]}`, in).
 		want(t, 400, "[unknown]clientSecrets.secret")
 	if now := stored(); len(now) != 2 || now[0] != kept[0] || now[1] != kept[1] {
@@ -115,7 +116,8 @@ func TestAClientIsAdministered(t *testing.T) {
 	s.do(t, "PATCH", path, `{"audiences":["https://api.example.com"],"origins":["https://app.example.com"],
 		"clientKeys":{"keys":[{"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kty":"OKP","crv":"Ed25519"}]}}`, in).want(t, 200)
 	found := s.do(t, "GET", path, "", in).want(t, 200)
-	const want = `"audiences":["https://api.example.com"],"origins":["https://app.example.com"],"clientKeys":{"keys":[` + key + `]}`
+	const want = `"audiences":["https://api.example.com"],"origins":["https://app.example.com"],` +
+		`"clientKeys":{"keys":[` + key + `]}`
 	if !strings.Contains(string(found.Data), want) {
 		t.Errorf("got %s", found.Data)
 	}

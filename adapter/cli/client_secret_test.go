@@ -31,7 +31,8 @@ func TestAClientSecretIsWrittenOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	got = administer(t, f, "", "application", "secret", "shop", "--tenant=t", "--force", "--secret-file", path)
 	text, err := os.ReadFile(path)
-	if got.err != nil || err != nil || !strings.HasPrefix(string(text), secret) || strings.Contains(got.stdout+got.stderr, secret) {
+	if got.err != nil || err != nil || !strings.HasPrefix(string(text), secret) ||
+		strings.Contains(got.stdout+got.stderr, secret) {
 		t.Errorf("%+v, the file has %q, %v", got, text, err)
 	}
 	want := []string{"POST /application/shop/secret", `POST /application/shop/secret {"force":true}`}
@@ -56,10 +57,12 @@ func TestAnExportHasNoClientSecret(t *testing.T) {
 		t.Fatalf("%v in\n%s", err, text)
 	}
 	const what = "the client secret of the application shop of the tenant acme"
-	if diff := cmp.Diff([]cli.Variable{{Name: "SHOP_SECRET", Key: what}, {Name: "SHOP_SECRET_2", Key: what}}, needed); diff != "" {
+	wanted := []cli.Variable{{Name: "SHOP_SECRET", Key: what}, {Name: "SHOP_SECRET_2", Key: what}}
+	if diff := cmp.Diff(wanted, needed); diff != "" {
 		t.Errorf("variables (-want +got):\n%s", diff)
 	}
-	read := func(env map[string]string, how func(string, []byte, func(string) (string, bool)) (cli.Document, error)) []string {
+	type reader func(string, []byte, func(string) (string, bool)) (cli.Document, error)
+	read := func(env map[string]string, how reader) []string {
 		t.Helper()
 		d, err := how(file, text, variables(env))
 		if err != nil {

@@ -167,8 +167,8 @@ var texts = map[string]text{
 		example: "{keys: [{kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}]}", absent: "none",
 	},
 	"application." + domain.FieldClientSecrets: {
-		meaning: "Its client secrets, the newest first, at most two: `secret` is 24 to 256 printable ASCII characters, from " +
-			"a variable. Stored as a keyed hash. `[]` makes it a public client.",
+		meaning: "Its client secrets, the newest first, at most two: `secret` is 24 to 256 printable ASCII characters, " +
+			"from a variable. Stored as a keyed hash. `[]` makes it a public client.",
 		example: "[{secret: '${SHOP_SECRET}'}]", absent: "the secrets that are stored",
 	},
 	"apiKey.name": {
