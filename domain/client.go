@@ -60,6 +60,32 @@ func (c Client) Equal(other Client) bool {
 		})
 }
 
+// The names of the fields of a Client on the wire and in the kickstart file.
+const (
+	FieldClientSecrets = "clientSecrets"
+	FieldClientKeys    = "clientKeys"
+	FieldAudiences     = "audiences"
+	FieldOrigins       = "origins"
+)
+
+// Fields returns the fields of c except its secrets, for events and reports: neither an audience nor an origin has a
+// blank.
+func (c Client) Fields() []Setting {
+	return []Setting{
+		{FieldAudiences, strings.Join(c.Audiences, " ")}, {FieldOrigins, strings.Join(c.Origins, " ")},
+		{FieldClientKeys, c.Keys},
+	}
+}
+
+// secretTimes returns when each secret was made, which is all that an event has of them.
+func (c Client) secretTimes() Setting {
+	var times []string
+	for _, s := range c.Secrets {
+		times = append(times, s.CreatedAt.UTC().Format(time.RFC3339Nano))
+	}
+	return Setting{FieldClientSecrets, strings.Join(times, " ")}
+}
+
 // A client secret is clientSecretLength characters of clientSecretAlphabet if the service makes it. Other products'
 // secrets can be imported: printable ASCII, of at least minClientSecret characters. The alphabet has no character that
 // form encoding changes: clients differ in whether they encode the two parts of Basic (RFC 6749, section 2.3.1).
@@ -139,15 +165,15 @@ func (c Client) Audience(applicationID, asked string) (audience string, ok bool)
 
 func (c Client) validate(p *Problems, applicationID string) {
 	if len(c.Secrets) > MaxClientSecrets {
-		p.Add("clientSecrets", TooMany, "an application has at most two client secrets: remove one first")
+		p.Add(FieldClientSecrets, TooMany, "an application has at most two client secrets: remove one first")
 	}
 	if len(c.Keys) > maxClientKeys {
-		p.Add("clientKeys", TooLong, "use at most 16 KiB of JSON")
+		p.Add(FieldClientKeys, TooLong, "use at most 16 KiB of JSON")
 	}
 	if len(c.Audiences) > MaxAudiences {
-		p.Add("audiences", TooLong, "use at most 10 entries")
+		p.Add(FieldAudiences, TooLong, "use at most 10 entries")
 	} else {
-		checkEntries(p, "audiences", c.Audiences, func(p *Problems, field, s string) {
+		checkEntries(p, FieldAudiences, c.Audiences, func(p *Problems, field, s string) {
 			checkAudience(p, field, s)
 			if s == applicationID {
 				p.Add(field, Conflict, "this is the id of the application, which is always an audience: remove it")
@@ -155,9 +181,9 @@ func (c Client) validate(p *Problems, applicationID string) {
 		})
 	}
 	if len(c.Origins) > maxOrigins {
-		p.Add("origins", TooLong, "use at most 50 entries")
+		p.Add(FieldOrigins, TooLong, "use at most 50 entries")
 	} else {
-		checkEntries(p, "origins", c.Origins, checkOrigin)
+		checkEntries(p, FieldOrigins, c.Origins, checkOrigin)
 	}
 }
 

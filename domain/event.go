@@ -409,24 +409,13 @@ func valuesOf(fields []Setting) map[string]string {
 
 // Fields returns the fields of the tenant, for an event.
 func (t Tenant) Fields() []Setting {
-	return append([]Setting{
-		{"name", t.Name}, {"issuer", t.Issuer}, {FieldAuthorizationEndpoint, t.Login.Authorization},
-		{FieldEndSessionEndpoint, t.Login.EndSession}, {FieldUserinfoEndpoint, t.Login.Userinfo},
-	}, t.Settings.List()...)
+	return slices.Concat([]Setting{{"name", t.Name}, {"issuer", t.Issuer}}, t.Login.Fields(), t.Settings.List())
 }
 
-// Fields returns the fields of the application, for an event. Of a client secret it has the instant at which it was
-// made.
+// Fields returns the fields of the application, for an event. Of its secrets they have when each was made.
 func (a Application) Fields() []Setting {
-	var secrets []string
-	for _, s := range a.Client.Secrets {
-		secrets = append(secrets, s.CreatedAt.UTC().Format(time.RFC3339Nano))
-	}
-	return append([]Setting{
-		{"name", a.Name}, {"audiences", strings.Join(a.Client.Audiences, " ")},
-		{"origins", strings.Join(a.Client.Origins, " ")}, {"clientKeys", a.Client.Keys},
-		{"clientSecrets", strings.Join(secrets, " ")},
-	}, a.Settings.List()...)
+	return slices.Concat([]Setting{{"name", a.Name}}, a.Client.Fields(), []Setting{a.Client.secretTimes()},
+		a.Settings.List())
 }
 
 // Fields returns the fields of the API key without its hashes, for an event.

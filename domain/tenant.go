@@ -33,15 +33,20 @@ const (
 	FieldUserinfoEndpoint      = "userinfoEndpoint"
 )
 
-func (l LoginEndpoints) validate(p *Problems) {
-	for _, e := range []struct{ field, url string }{
+// Fields returns each endpoint by its name, also those that are not set.
+func (l LoginEndpoints) Fields() []Setting {
+	return []Setting{
 		{FieldAuthorizationEndpoint, l.Authorization}, {FieldEndSessionEndpoint, l.EndSession},
 		{FieldUserinfoEndpoint, l.Userinfo},
-	} {
-		u, err := url.Parse(e.url)
-		if e.url != "" && (err != nil || len(e.url) > 255 || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" ||
+	}
+}
+
+func (l LoginEndpoints) validate(p *Problems) {
+	for _, e := range l.Fields() {
+		u, err := url.Parse(e.Value)
+		if e.Value != "" && (err != nil || len(e.Value) > 255 || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" ||
 			u.User != nil || u.Fragment != "") {
-			p.Add(e.field, Malformed, "use an https or http URL without fragment and user, of at most 255 characters")
+			p.Add(e.Field, Malformed, "use an https or http URL without fragment and user, of at most 255 characters")
 		}
 	}
 }

@@ -51,7 +51,9 @@ func ofClientSecret(tenantID, applicationID string, secret domain.Secret) hashOf
 
 // HashAPIKey returns the hash under which an API key is stored, and the number of the key that made it: the newest that
 // has started. A new one starts when every process has read it, so that none refuses an API key that another stored.
-func (k *Keys) HashAPIKey(key domain.Secret) (hash string, number uint32) { return k.hash(ofAPIKey(key)) }
+func (k *Keys) HashAPIKey(key domain.Secret) (hash string, number uint32) {
+	return k.hash(ofAPIKey(key))
+}
 
 // HashClientSecret returns the hash under which a client secret is stored, as HashAPIKey does.
 func (k *Keys) HashClientSecret(tenantID, applicationID string, secret domain.Secret) (hash string, number uint32) {

@@ -10,6 +10,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 	"github.com/refreshd/refreshd/usecase/admin"
 )
@@ -315,6 +316,20 @@ func directoryRows() []walkRow {
 		{"admin.Applications.Change", func(t *testing.T, w *walk) {
 			_, err := w.applications().Change(t.Context(), ofAcme, "shop", nil,
 				func(a domain.Application) (domain.Application, error) { a.Name = "Desk"; return a, nil })
+			must(t, err)
+		}, keyOfOperator + `SaveApplication application.updated by operator: acme/shop// before after`},
+		{"admin.Applications.NewSecret", func(t *testing.T, w *walk) {
+			_, secret, err := w.applications().NewSecret(t.Context(), ofAcme, "shop", nil, false)
+			must(t, err)
+			w.secret(secret)
+		}, keyOfOperator + `SaveApplication application.updated by operator: acme/shop// before after`},
+		{"admin.Applications.EndSecrets", func(t *testing.T, w *walk) {
+			shop, err := w.store.Application(t.Context(), "acme", "shop")
+			must(t, err)
+			shop.Client.Secrets = []domain.ClientSecret{{Hash: "hash", HashKey: 1, CreatedAt: w.clock.now()}}
+			must(t, storagetest.SaveApplication(t.Context(), w.store, shop))
+			w.begin(t)
+			_, _, err = w.applications().EndSecrets(t.Context(), ofAcme, "shop", nil, true)
 			must(t, err)
 		}, keyOfOperator + `SaveApplication application.updated by operator: acme/shop// before after`},
 		{"admin.Applications.Delete", func(t *testing.T, w *walk) {

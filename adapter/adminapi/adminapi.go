@@ -50,6 +50,7 @@ func (a *API) Undocumented() web.Dialect {
 		Statuses: []web.ErrorStatus{
 			{Err: domain.ErrStale, Status: http.StatusPreconditionFailed},
 			{Err: admin.ErrPreviousKey, Status: http.StatusConflict},
+			{Err: admin.ErrTwoSecrets, Status: http.StatusConflict},
 			{Err: domain.ErrUnsafe, Status: http.StatusConflict},
 		},
 		Routes: slices.Concat(a.tenants(), a.applications(), a.apiKeys(), a.keys(), a.audit()),

@@ -32,7 +32,8 @@ func TestMain(m *testing.M) { os.Exit(checks.Main(m)) }
 func checkAgainstContract(t testing.TB, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) {
 	t.Helper()
 	checks.Check(t, req, reqBody, res, resBody)
-	if bytes.Contains(resBody, []byte(`"key":"ak_`)) != (res.Header.Get("Cache-Control") == "no-store") {
+	shows := bytes.Contains(resBody, []byte(`"key":"ak_`)) || bytes.Contains(resBody, []byte(`"clientSecret":"`))
+	if shows != (res.Header.Get("Cache-Control") == "no-store") {
 		t.Errorf("%s %s: the response has a key, or Cache-Control is no-store, but not both", req.Method, req.URL)
 	}
 }
@@ -78,6 +79,9 @@ func TestTheDocumentHasTheMembersOfTheManifest(t *testing.T) {
 		}
 		if name == "APIKey" {
 			want = append(want, "endedPreviousKey")
+		}
+		if name == "Application" {
+			want = append(want, "endedSecrets")
 		}
 		got := leaves("", doc.Components.Schemas[name].Value)
 		for leaf, schema := range got {
@@ -229,6 +233,7 @@ func TestTheStatusOfALostRaceIsTheDialects(t *testing.T) {
 	want := []web.ErrorStatus{
 		{Err: domain.ErrStale, Status: http.StatusPreconditionFailed},
 		{Err: admin.ErrPreviousKey, Status: http.StatusConflict},
+		{Err: admin.ErrTwoSecrets, Status: http.StatusConflict},
 		{Err: domain.ErrUnsafe, Status: http.StatusConflict},
 	}
 	if !reflect.DeepEqual(dialect.Statuses, want) || !dialect.BackendOnly {

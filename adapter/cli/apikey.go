@@ -77,12 +77,15 @@ func (f *keyFile) add(c *cobra.Command) {
 }
 
 // check refuses a file that exists, before there is a key that could be lost.
-func (f *keyFile) check(s *session) error {
-	if f.text == "" {
+func (f *keyFile) check(s *session) error { return newFile(s, "--key-file", f.text) }
+
+// newFile refuses a file that exists. Without a name there is none.
+func newFile(s *session, flag, file string) error {
+	if file == "" {
 		return nil
 	}
-	if _, err := os.Lstat(f.text); !errors.Is(err, fs.ErrNotExist) {
-		return s.wrong("the file of --key-file exists, or cannot be looked up: name a new one")
+	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+		return s.wrong("the file of %s exists, or cannot be looked up: name a new one", flag)
 	}
 	return nil
 }

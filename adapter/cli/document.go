@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/refreshd/refreshd/domain"
 )
 
 // documentFlags are the flags that give the document of an object, in whole or by field.
@@ -39,6 +41,10 @@ func (f *documentFlags) read(s *session) (map[string]any, error) {
 		if field.name == "key" {
 			return nil, s.wrong("a key is not given with --set, because arguments show in process lists: leave it out, and " +
 				"it is made, or use a document with -f")
+		}
+		if field.name == domain.FieldClientSecrets {
+			return nil, s.wrong("a client secret is not given with --set, because arguments show in process lists: make one " +
+				"with `refreshd application secret`")
 		}
 	}
 	if f.file.text != "" {

@@ -42,15 +42,16 @@ func (l *line) export() *cobra.Command {
 		Long: `Write all tenants, applications and API keys as a kickstart file, which "refreshd apply" takes.
 Sessions, revocations and the audit trail are not part of it.
 
-The store has a hash of each API key only. So the file takes each API key from an environment
-variable, and export lists them on stderr: set each to a new key before you apply the file to
-another store. A signing key that was imported takes its private key from a variable too; other
-signing keys are not in the file. On the same store, "refreshd apply --keep-keys" and "refreshd diff
---keep-keys" keep the keys that are stored.
+The store has a hash of each API key and each client secret only. So the file takes each from an
+environment variable, and export lists them on stderr: set each to a new key or secret before you
+apply the file to another store. A signing key that was imported takes its private key from a
+variable too; other signing keys are not in the file. On the same store, "refreshd apply
+--keep-keys" and "refreshd diff --keep-keys" keep the keys and secrets that are stored.
 
 With --with-keys the file also holds the signing keys, the token keys and the hashes of the API
-keys, encrypted with a passphrase. A new store that such a file is applied to accepts the API keys
-and the access tokens of this one. A thief of the file and the passphrase can make tokens.
+keys and client secrets, encrypted with a passphrase. A new store that such a file is applied to
+accepts the API keys, the client secrets and the access tokens of this one. A thief of the file and
+the passphrase can make tokens.
 
 With --server it exports the configuration of a running service, as far as the API key in
 REFRESHD_API_KEY or REFRESHD_API_KEY_FILE serves: one of a tenant exports that tenant. It needs GET
@@ -143,7 +144,10 @@ func (c configuration) Applications(
 	}
 	for _, d := range found {
 		d.TenantID = tenantID
-		all = append(all, d.Application.Application)
+		for _, s := range d.Secrets { // their number is what an export needs
+			d.Client.Secrets = append(d.Client.Secrets, domain.ClientSecret{CreatedAt: instant(s.CreatedMS)})
+		}
+		all = append(all, d.Application)
 	}
 	return all, "", nil
 }
@@ -227,18 +231,11 @@ func (p Program) WriteExport(k admin.Kickstart, sealed, file string) error {
 // Variable is an environment variable that a kickstart file takes a key from, and what key that is.
 type Variable struct{ Name, Key string }
 
-// WriteKickstart returns k as a kickstart file in which each API key and each private key is a variable, and these
-// variables. sealed, if it is not empty, holds the keys and the hashes of the API keys, so that the file needs no
+// WriteKickstart returns k as a kickstart file in which each API key, each private key and each client secret is a
+// variable, and these variables. sealed, if it is not empty, holds the keys and the hashes, so that the file needs no
 // variables.
 func WriteKickstart(k admin.Kickstart, sealed string) (text []byte, variables []Variable, err error) {
 	d := manifest.Document{SealedKeys: sealed}
-	for _, kt := range k.Tenants {
-		t := manifest.Tenant{Tenant: kt.Tenant}
-		for _, a := range kt.Applications {
-			t.Applications = append(t.Applications, manifest.Application{Application: a})
-		}
-		d.Tenants = append(d.Tenants, t)
-	}
 	taken := make(map[string]bool)
 	for _, ka := range k.APIKeys {
 		one := manifest.APIKey{APIKey: ka.APIKey}
@@ -259,6 +256,22 @@ func WriteKickstart(k admin.Kickstart, sealed string) (text []byte, variables []
 		variables = append(variables, Variable{one.Variable, "the private key " + key.ID})
 		d.Keys = append(d.Keys, one)
 	}
+	for _, kt := range k.Tenants { // after the keys, whose variables keep their names when an application gets a secret
+		t := manifest.Tenant{Tenant: kt.Tenant}
+		for _, a := range kt.Applications {
+			one := manifest.Application{Application: a}
+			if sealed == "" {
+				for range a.Client.Secrets {
+					name := variableNamed(a.ID, "_SECRET", taken)
+					one.Secrets = append(one.Secrets, manifest.ClientSecret{Variable: name})
+					what := "the client secret of the application " + a.ID + " of the tenant " + kt.Tenant.ID
+					variables = append(variables, Variable{name, what})
+				}
+			}
+			t.Applications = append(t.Applications, one)
+		}
+		d.Tenants = append(d.Tenants, t)
+	}
 	if text, err = manifest.YAML(&d); err != nil {
 		return nil, nil, err
 	}
@@ -273,7 +286,9 @@ var notInVariable = regexp.MustCompile(`[^A-Z0-9]+`)
 
 // variableFor returns a name for the variable of a key that is not taken, and takes it. No name begins with
 // REFRESHD_, because the configuration refuses settings that it does not know.
-func variableFor(key string, taken map[string]bool) string {
+func variableFor(key string, taken map[string]bool) string { return variableNamed(key, "_KEY", taken) }
+
+func variableNamed(key, suffix string, taken map[string]bool) string {
 	base := strings.Trim(notInVariable.ReplaceAllString(strings.ToUpper(key), "_"), "_")
 	switch {
 	case base == "":
@@ -281,9 +296,9 @@ func variableFor(key string, taken map[string]bool) string {
 	case base[0] <= '9' || strings.HasPrefix(base+"_", "REFRESHD_"):
 		base = "API_" + base
 	}
-	name := base + "_KEY"
+	name := base + suffix
 	for n := 2; taken[name]; n++ {
-		name = fmt.Sprintf("%s_KEY_%d", base, n)
+		name = fmt.Sprintf("%s%s_%d", base, suffix, n)
 	}
 	taken[name] = true
 	return name
@@ -306,7 +321,7 @@ func PrintVariables(w io.Writer, variables []Variable) {
 	_, _ = io.WriteString(w, out.String())
 }
 
-// Seal returns the sealed part of an export: the keys, and the hashes of the API keys.
+// Seal returns the sealed part of an export: the keys, and the hashes of the API keys and the client secrets.
 func Seal(k admin.Kickstart, keys []domain.OpenKey, passphrase domain.Secret, random io.Reader) (string, error) {
 	s := manifest.Sealed{Keys: keys}
 	for _, ka := range k.APIKeys {
@@ -314,6 +329,15 @@ func Seal(k admin.Kickstart, keys []domain.OpenKey, passphrase domain.Secret, ra
 			Name: ka.APIKey.Name, Hash: ka.APIKey.Hash, PreviousHash: ka.APIKey.PreviousHash,
 			HashKey: ka.APIKey.HashKey, PreviousHashKey: ka.APIKey.PreviousHashKey,
 		})
+	}
+	for _, kt := range k.Tenants {
+		for _, a := range kt.Applications {
+			for _, one := range a.Client.Secrets {
+				s.ClientSecrets = append(s.ClientSecrets, manifest.HashedClientSecret{
+					TenantID: kt.Tenant.ID, ApplicationID: a.ID, ClientSecret: one,
+				})
+			}
+		}
 	}
 	return s.Seal(passphrase, random)
 }

@@ -43,8 +43,9 @@ func ReadKickstart(file string, text []byte, lookupEnv func(string) (string, boo
 	return readKickstart(file, text, variables{lookupEnv: lookupEnv})
 }
 
-// ReadKickstartWithoutKeys is ReadKickstart, but an API key whose `key`, and a signing key whose `privateKey`, is a
-// variable that is not set has none. So a file can be compared with a store by a reader who does not have the keys.
+// ReadKickstartWithoutKeys is ReadKickstart, but an API key whose `key`, a signing key whose `privateKey`, and a client
+// secret whose `secret` is a variable that is not set has none. So a reader without the keys
+// can compare a file with a store.
 func ReadKickstartWithoutKeys(
 	file string, text []byte, lookupEnv func(string) (string, bool),
 ) (Document, error) {
@@ -67,6 +68,17 @@ func readKickstart(file string, text []byte, v variables) (Document, error) {
 		kt := admin.KickstartTenant{Tenant: t.Tenant}
 		for _, a := range t.Applications {
 			kt.Applications = append(kt.Applications, a.Application)
+			if a.Secrets == nil {
+				continue
+			}
+			texts := make([]domain.Secret, len(a.Secrets))
+			for i, s := range a.Secrets {
+				texts[i] = s.Secret
+			}
+			if kt.Secrets == nil {
+				kt.Secrets = make(map[string]admin.ClientSecrets)
+			}
+			kt.Secrets[a.ID] = admin.ClientSecrets{Texts: texts}
 		}
 		k.Tenants = append(k.Tenants, kt)
 	}
@@ -84,7 +96,8 @@ func readKickstart(file string, text []byte, v variables) (Document, error) {
 // IsSealed reports whether the file has sealed keys, which Unseal opens.
 func (d Document) IsSealed() bool { return d.sealed != "" }
 
-// Unseal returns d with its sealed keys, and with the hashes of those of its API keys that have no key of their own.
+// Unseal returns d with its sealed keys, and with the hashes of those of its API keys and applications that have no key
+// and no client secrets of their own.
 func (d Document) Unseal(passphrase domain.Secret) (Document, error) {
 	sealed, err := manifest.Unseal(d.sealed, passphrase)
 	if err != nil {
@@ -104,7 +117,36 @@ func (d Document) Unseal(passphrase domain.Secret) (Document, error) {
 			k.APIKey.HashKey, k.APIKey.PreviousHashKey = h.HashKey, h.PreviousHashKey
 		}
 	}
+	secrets := make(map[[2]string][]domain.ClientSecret)
+	for _, s := range sealed.ClientSecrets {
+		of := [2]string{s.TenantID, s.ApplicationID}
+		secrets[of] = append(secrets[of], s.ClientSecret)
+	}
+	d.Kickstart.Tenants = slices.Clone(d.Kickstart.Tenants)
+	for i := range d.Kickstart.Tenants {
+		kt := &d.Kickstart.Tenants[i]
+		kt.Applications = slices.Clone(kt.Applications)
+		for j := range kt.Applications {
+			a := &kt.Applications[j]
+			a.Client.Secrets = secrets[[2]string{kt.Tenant.ID, a.ID}]
+		}
+	}
 	return d, nil
+}
+
+// Force returns d with which stored keys and client secrets may end although a previous one is valid too.
+func (d Document) Force() Document {
+	d.Kickstart.APIKeys = slices.Clone(d.Kickstart.APIKeys)
+	for i := range d.Kickstart.APIKeys {
+		d.Kickstart.APIKeys[i].Force = true
+	}
+	for _, kt := range d.Kickstart.Tenants {
+		for id, s := range kt.Secrets {
+			s.Force = true
+			kt.Secrets[id] = s
+		}
+	}
+	return d
 }
 
 // Explain turns the *domain.Invalid that admin.Apply returned for this document into an error with one line for
@@ -176,7 +218,8 @@ type variables struct {
 }
 
 var (
-	keyField     = regexp.MustCompile(`^apiKeys\[\d+\]\.key$|^keys\[\d+\]\.privateKey$`)
+	keyField = regexp.MustCompile(`^apiKeys\[\d+\]\.key$|^keys\[\d+\]\.privateKey$|` +
+		`^tenants\[\d+\]\.applications\[\d+\]\.clientSecrets\[\d+\]\.secret$`)
 	onlyVariable = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$`)
 )
 

@@ -13,16 +13,25 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// withoutKeyChanges undoes the seventh migration.
-var withoutKeyChanges = []string{
+// withoutClients undoes the eighth migration and the one after it.
+var withoutClients = []string{
+	`CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal)
+    WHERE revoked_at = 0 AND ordinal > 0`,
+	`DROP INDEX refresh_tokens_newest`, `DELETE FROM goose_db_version WHERE version_id = 9`,
+	`ALTER TABLE applications DROP COLUMN client`, `ALTER TABLE tenants DROP COLUMN login`,
+	`DELETE FROM goose_db_version WHERE version_id = 8`,
+}
+
+// withoutKeyChanges undoes the seventh migration and those after it.
+var withoutKeyChanges = append(slices.Clone(withoutClients),
 	`ALTER TABLE jobs DROP COLUMN began_at, DROP COLUMN oldest_rotation`, `DROP INDEX keys_revoked`,
 	`ALTER TABLE keys DROP COLUMN name, DROP COLUMN known_at, DROP COLUMN unused_at, DROP COLUMN revoked_at,
 		DROP COLUMN revoked_position, DROP COLUMN sealed_by, DROP COLUMN sealed_revision`,
 	`ALTER TABLE api_keys DROP COLUMN hash_key, DROP COLUMN previous_hash_key`,
 	`DELETE FROM goose_db_version WHERE version_id = 7`,
-}
+)
 
-// withoutPreviousAPIKeys undoes the sixth migration and the one after it.
+// withoutPreviousAPIKeys undoes the sixth migration and those after it.
 var withoutPreviousAPIKeys = append(slices.Clone(withoutKeyChanges),
 	`ALTER TABLE key_ring DROP COLUMN deleted_api_key_version`,
 	`ALTER TABLE api_keys DROP COLUMN previous_hash`, `DROP INDEX api_keys_tenant`,
@@ -174,7 +183,8 @@ func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	release()
 	for _, want := range []string{
 		"applied 00003_lists.sql, applied 00004_events.sql, applied 00005_reach.sql, " +
-			"applied 00006_previous_api_keys.sql, applied 00007_key_changes.sql",
+			"applied 00006_previous_api_keys.sql, applied 00007_key_changes.sql, applied 00008_oauth_clients.sql, " +
+			"applied 00009_first_logins.sql",
 		"",
 	} {
 		var got []string

@@ -103,6 +103,12 @@ func typeOf(into any) string {
 		return "time (RFC 3339)"
 	case *domain.Permissions:
 		return "methods by endpoint"
+	case *strict.Raw:
+		return "object"
+	case *[]string:
+		return "list of texts"
+	case *[]ClientSecret:
+		return "list of objects"
 	default:
 		return "text"
 	}
@@ -128,11 +134,43 @@ var texts = map[string]text{
 			"No two tenants share one, and it must not end in `/t/` and the id of another tenant.",
 		example: "https://auth.acme.example", absent: "the public URL and `/t/` and the id",
 	},
+	"tenant." + domain.FieldAuthorizationEndpoint: {
+		meaning: "`authorization_endpoint` in the tenant's metadata: the URL of your own login. Some clients refuse " +
+			"metadata without it.",
+		example: "https://login.acme.example/authorize", absent: "none",
+	},
+	"tenant." + domain.FieldEndSessionEndpoint: {
+		meaning: "`end_session_endpoint` in the tenant's metadata: the URL of your own logout.",
+		example: "https://login.acme.example/logout", absent: "none",
+	},
+	"tenant." + domain.FieldUserinfoEndpoint: {
+		meaning: "`userinfo_endpoint` in the tenant's metadata: the URL of your own profile service.",
+		example: "https://login.acme.example/userinfo", absent: "none",
+	},
 	"application.id": {
 		meaning: "Names the application within its tenant; `aud` of its access tokens. 1 to 255 bytes.",
 		example: "shop", required: true,
 	},
 	"application.name": {meaning: "For people. At most 255 bytes.", example: "Shop", absent: "none"},
+	"application." + domain.FieldAudiences: {
+		meaning: "What its access tokens may be for besides the application, as `resource` or `audience` of a request " +
+			"asks: at most 10 URIs or names.",
+		example: "[https://api.example.com]", absent: "only the application",
+	},
+	"application." + domain.FieldOrigins: {
+		meaning: "The origins whose pages may use it as an OAuth client: scheme and host, at most 50.",
+		example: "[https://app.example.com]", absent: "those of the process",
+	},
+	"application." + domain.FieldClientKeys: {
+		meaning: "A JWK Set with the public keys by which the client signs its assertions (RFC 7523), at most 16 KiB. An " +
+			"application with keys or secrets is a confidential client: it must authenticate.",
+		example: "{keys: [{kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}]}", absent: "none",
+	},
+	"application." + domain.FieldClientSecrets: {
+		meaning: "Its client secrets, the newest first, at most two: `secret` is 24 to 256 printable ASCII characters, " +
+			"from a variable. Stored as a keyed hash. `[]` makes it a public client.",
+		example: "[{secret: '${SHOP_SECRET}'}]", absent: "the secrets that are stored",
+	},
 	"apiKey.name": {
 		meaning: "Unique. How the log, the audit trail and this file call the key. 1 to 255 bytes.",
 		example: "backend", required: true,

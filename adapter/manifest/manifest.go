@@ -35,8 +35,24 @@ type Tenant struct {
 	Applications []Application
 }
 
-// Application is an application within its tenant: TenantID is not set.
-type Application struct{ domain.Application }
+// Application is an application within its tenant: TenantID and the secrets of its Client are not set.
+type Application struct {
+	domain.Application
+	// Secrets are the texts of its client secrets, the newest first. Nil if the document has none, which changes none; an
+	// empty list makes it a public client.
+	Secrets []ClientSecret
+}
+
+// ClientSecret is the text of a client secret. Secret is zero if the document has none.
+type ClientSecret struct {
+	Secret   domain.Secret
+	Variable string // as in an APIKey
+}
+
+// Members implements strict.Object.
+func (s *ClientSecret) Members() strict.Members {
+	return strict.Members{{Name: "secret", Into: &secret{&s.Secret, s.Variable}}}
+}
 
 // APIKey is an API key; Hash is not set. Key is zero if the document has none.
 type APIKey struct {
@@ -83,13 +99,24 @@ func (t *StoredTenant) Members() strict.Members {
 
 // StoredApplication is an application as administration has it, with what only the service sets.
 type StoredApplication struct {
-	Application
+	domain.Application
+	Secrets []StoredSecret // the newest first; nil if they are not set
 	Signing Signing
+}
+
+// StoredSecret is what administration shows of a client secret.
+type StoredSecret struct {
+	CreatedMS int64 // when it was made, in milliseconds since 1970
+}
+
+// Members implements strict.Object.
+func (s *StoredSecret) Members() strict.Members {
+	return strict.Members{{Name: "createdInstant", Into: &s.CreatedMS}}
 }
 
 // Members implements strict.Object.
 func (a *StoredApplication) Members() strict.Members {
-	return append(a.Application.Members(), a.Signing.members()...)
+	return append(membersOfApplication(&a.Application, &a.Secrets), a.Signing.members()...)
 }
 
 // StoredAPIKey is an API key as administration has it, with what only the service sets. The embedded ID is not set.
@@ -133,14 +160,31 @@ func (t *BareTenant) Members() strict.Members {
 
 func membersOfTenant(t *domain.Tenant) strict.Members {
 	return slices.Concat(
-		strict.Members{{Name: "id", Into: &t.ID}, {Name: "name", Into: &t.Name}, {Name: "issuer", Into: &t.Issuer}},
+		strict.Members{
+			{Name: "id", Into: &t.ID}, {Name: "name", Into: &t.Name}, {Name: "issuer", Into: &t.Issuer},
+			{Name: domain.FieldAuthorizationEndpoint, Into: &t.Login.Authorization},
+			{Name: domain.FieldEndSessionEndpoint, Into: &t.Login.EndSession},
+			{Name: domain.FieldUserinfoEndpoint, Into: &t.Login.Userinfo},
+		},
 		settings(&t.Settings))
 }
 
 // Members implements strict.Object.
 func (a *Application) Members() strict.Members {
+	return membersOfApplication(&a.Application, &a.Secrets)
+}
+
+// membersOfApplication returns the members of an application, whose client secrets are in a list of their own.
+func membersOfApplication(a *domain.Application, secrets any) strict.Members {
 	return slices.Concat(
-		strict.Members{{Name: "id", Into: &a.ID}, {Name: "name", Into: &a.Name}}, settings(&a.Settings))
+		strict.Members{
+			{Name: "id", Into: &a.ID}, {Name: "name", Into: &a.Name},
+			{Name: domain.FieldAudiences, Into: &a.Client.Audiences},
+			{Name: domain.FieldOrigins, Into: &a.Client.Origins},
+			{Name: domain.FieldClientKeys, Into: (*strict.Raw)(&a.Client.Keys)},
+			{Name: domain.FieldClientSecrets, Into: secrets},
+		},
+		settings(&a.Settings))
 }
 
 // Members implements strict.Object. It makes Permissions not nil, as stores return them, so that the same document is

@@ -22,6 +22,14 @@ import (
 type Sealed struct {
 	Keys    []domain.OpenKey
 	APIKeys []HashedAPIKey
+	// ClientSecrets are in the order of the applications, of each the newest first.
+	ClientSecrets []HashedClientSecret
+}
+
+// HashedClientSecret is a client secret of an application.
+type HashedClientSecret struct {
+	TenantID, ApplicationID string
+	domain.ClientSecret
 }
 
 // HashedAPIKey has the hashes of an API key, made with the key of kind [domain.KeyAPI].
@@ -128,6 +136,16 @@ func passphraseAEAD(passphrase domain.Secret, salt []byte) (cipher.AEAD, error) 
 type writtenKeys struct {
 	Keys    []writtenKey    `json:"keys"`
 	APIKeys []writtenAPIKey `json:"apiKeys,omitempty"`
+
+	ClientSecrets []writtenSecret `json:"clientSecrets,omitempty"`
+}
+
+type writtenSecret struct {
+	TenantID      string    `json:"tenantId"`
+	ApplicationID string    `json:"applicationId"`
+	Hash          []byte    `json:"hash"`
+	HashKey       uint32    `json:"hashKey"`
+	CreatedAt     time.Time `json:"createdAt"`
 }
 
 type writtenKey struct {
@@ -167,6 +185,11 @@ func (s Sealed) written() writtenKeys {
 			k.Name, []byte(k.Hash), k.HashKey, []byte(k.PreviousHash), k.PreviousHashKey,
 		})
 	}
+	for _, c := range s.ClientSecrets {
+		w.ClientSecrets = append(w.ClientSecrets, writtenSecret{
+			c.TenantID, c.ApplicationID, []byte(c.Hash), c.HashKey, c.CreatedAt,
+		})
+	}
 	return w
 }
 
@@ -184,6 +207,11 @@ func (w writtenKeys) sealed() (s Sealed) {
 	for _, k := range w.APIKeys {
 		s.APIKeys = append(s.APIKeys, HashedAPIKey{
 			k.Name, string(k.Hash), string(k.PreviousHash), k.HashKey, k.PreviousHashKey,
+		})
+	}
+	for _, c := range w.ClientSecrets {
+		s.ClientSecrets = append(s.ClientSecrets, HashedClientSecret{
+			c.TenantID, c.ApplicationID, domain.ClientSecret{Hash: string(c.Hash), HashKey: c.HashKey, CreatedAt: c.CreatedAt},
 		})
 	}
 	return s

@@ -79,6 +79,8 @@ func nodeOf(place any) *yaml.Node {
 		return nil
 	case *domain.Permissions:
 		return permissionsOf(*place)
+	case *strict.Raw:
+		return rawOf(string(*place))
 	case strict.Object:
 		if n := objectOf(place); len(n.Content) > 0 {
 			return n
@@ -102,11 +104,53 @@ func nodeOf(place any) *yaml.Node {
 	case reflect.Slice:
 		list := &yaml.Node{Kind: yaml.SequenceNode}
 		for i := range v.Len() {
-			list.Content = append(list.Content, objectOf(v.Index(i).Addr().Interface().(strict.Object)))
+			entry := v.Index(i)
+			if entry.Kind() == reflect.String {
+				list.Content = append(list.Content, textNode(entry.String()))
+				continue
+			}
+			list.Content = append(list.Content, objectOf(entry.Addr().Interface().(strict.Object)))
 		}
 		return list
 	}
 	panic(fmt.Sprintf("manifest: no way to write a %v", v.Type()))
+}
+
+// rawOf returns an object that is stored as JSON; nil for none.
+func rawOf(text string) *yaml.Node {
+	if text == "" {
+		return nil
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	var object map[string]any
+	if err := d.Decode(&object); err != nil {
+		return textNode(text) // a store has it, so it must not get lost
+	}
+	return freeOf(object)
+}
+
+func freeOf(value any) *yaml.Node {
+	switch value := value.(type) {
+	case map[string]any:
+		n := &yaml.Node{Kind: yaml.MappingNode}
+		for _, name := range slices.Sorted(maps.Keys(value)) {
+			n.Content = append(n.Content, textNode(name), freeOf(value[name]))
+		}
+		return n
+	case []any:
+		n := &yaml.Node{Kind: yaml.SequenceNode}
+		for _, entry := range value {
+			n.Content = append(n.Content, freeOf(entry))
+		}
+		return n
+	case json.Number:
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: value.String()}
+	case bool:
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: strconv.FormatBool(value)}
+	default:
+		return textNode(fmt.Sprint(value))
+	}
 }
 
 func textNode(s string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s} }

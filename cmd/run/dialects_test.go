@@ -195,13 +195,18 @@ func body(r web.Route) string {
 
 // public are the routes that need no credential. A new one has to be added here, so that no route is public by mistake.
 var public = []string{
-	"GET /.well-known/jwks.json", "GET /healthz", "GET /readyz", "GET /t/:tenantId/.well-known/jwks.json",
+	"GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server",
+	"GET /.well-known/oauth-authorization-server/t/:tenantId", "GET /.well-known/openid-configuration",
+	"GET /.well-known/openid-configuration/t/:tenantId", "GET /healthz", "GET /readyz",
+	"GET /t/:tenantId/.well-known/jwks.json", "GET /t/:tenantId/.well-known/oauth-authorization-server",
+	"GET /t/:tenantId/.well-known/openid-configuration",
 	"POST /oauth2/revoke", "POST /oauth2/token", "POST /t/:tenantId/oauth2/revoke", "POST /t/:tenantId/oauth2/token",
 }
 
 // aside are the routes, by path or by method and path, whose action is spelled as another path, and that path.
 var aside = map[string]string{
 	"/t/:tenantId/revocations": domain.RevocationsPermission, "/api-key/:id/key": "/api-key/:id",
+	"/application/:id/secret": "/application/:id",
 	"/key/generate": "/key", "/key/generate/:id": "/key", "/key/import": "/key", "/key/import/:id": "/key",
 	"/key/rotate": "/key", "/key/retire/:id": "/key", "/key/revoke/:id": "/key", "/key/reseal": "/key",
 	"PATCH /key/:id": "/key",

@@ -200,8 +200,8 @@ func (p process) readDocument(ctx context.Context, o cli.ApplyOptions) (cli.Docu
 	if err != nil {
 		return cli.Document{}, err
 	}
-	for i := range document.Kickstart.APIKeys {
-		document.Kickstart.APIKeys[i].Force = o.Force
+	if o.Force {
+		document = document.Force()
 	}
 	if o.Prune {
 		if err := document.Explain(document.Kickstart.ValidateComplete()); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"reflect"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
@@ -18,6 +17,9 @@ type Applications struct {
 	Keys         *usecase.Keys
 	Clock        usecase.Clock
 	Random       io.Reader
+	// ParseClientKeys returns an *Invalid of the field clientKeys if a JWK Set has a key that no assertion can be verified
+	// with. If it is nil, only the form of the set is checked.
+	ParseClientKeys func(keys string) error
 }
 
 // List is as [Tenants.List].
@@ -80,7 +82,7 @@ func (u *Applications) Create(ctx context.Context, by By, a domain.Application) 
 		}
 		a.ID = id.String()
 	}
-	a.TenantID = by.tenant()
+	a.TenantID, a.Client.Secrets = by.tenant(), nil
 	a, err = u.save(ctx, e, nil, a)
 	if errors.Is(err, domain.ErrStale) {
 		err = duplicate("id", "an application has this id: choose another one, or change that application")
@@ -88,8 +90,20 @@ func (u *Applications) Create(ctx context.Context, by By, a domain.Application) 
 	return a, result("create the application", err)
 }
 
-// Change is as [Tenants.Change].
+// Change is as [Tenants.Change]. What edit does to the client secrets is ignored: NewSecret and EndSecrets change them.
 func (u *Applications) Change(
+	ctx context.Context, by By, id string, expect Expect, edit func(domain.Application) (domain.Application, error),
+) (domain.Application, error) {
+	a, err := u.change(ctx, by, id, expect, func(before domain.Application) (domain.Application, error) {
+		secrets := before.Client.Secrets
+		after, err := edit(before)
+		after.Client.Secrets = secrets
+		return after, err
+	})
+	return a, result("change the application", err)
+}
+
+func (u *Applications) change(
 	ctx context.Context, by By, id string, expect Expect, edit func(domain.Application) (domain.Application, error),
 ) (a domain.Application, err error) {
 	e, err := newEvent(by.Origin, u.Clock, u.Random)
@@ -102,7 +116,7 @@ func (u *Applications) Change(
 			return err
 		}
 		after := before
-		after.Settings = before.Settings.Clone()
+		after.Settings, after.Client = before.Settings.Clone(), before.Client.Clone()
 		if after, err = edit(after); err != nil {
 			return err
 		}
@@ -112,19 +126,23 @@ func (u *Applications) Change(
 		a, err = u.save(ctx, e, &before, after)
 		return err
 	})
-	return a, result("change the application", err)
+	return a, err
 }
 
 // save stores an application, which replaces before, or is new if that is nil.
 func (u *Applications) save(ctx context.Context, e domain.Event, before *domain.Application, a domain.Application) (
 	domain.Application, error,
 ) {
-	a.Version = 0
+	a, a.Version = tidy(a), 0
+	var keys string
 	if before != nil {
-		a.Version = before.Version
-		if reflect.DeepEqual(*before, a) {
+		a.Version, keys = before.Version, before.Client.Keys
+		if sameApplication(*before, a) {
 			return a, nil
 		}
+	}
+	if err := checkClientKeys(keys, a.Client.Keys, u.ParseClientKeys); err != nil {
+		return domain.Application{}, err
 	}
 	t, err := u.Tenants.Tenant(ctx, a.TenantID)
 	if err != nil {
@@ -133,8 +151,7 @@ func (u *Applications) save(ctx context.Context, e domain.Event, before *domain.
 	if err := a.Validate(t); err != nil {
 		return domain.Application{}, err
 	}
-	keys := policies{a.ID: combined(t, a)}.signingKeys(t.ID)
-	if err := u.Keys.Prepare(ctx, e.Origin, keys); err != nil {
+	if err := u.Keys.Prepare(ctx, e.Origin, policies{a.ID: combined(t, a)}.signingKeys(t.ID)); err != nil {
 		return domain.Application{}, err
 	}
 	a.Version, err = u.Applications.SaveApplication(ctx, a, a.Version, aboutApplication(e, before, &a))

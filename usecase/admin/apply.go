@@ -26,6 +26,8 @@ type Apply struct {
 	Keys         *usecase.Keys
 	Clock        usecase.Clock
 	Random       io.Reader
+	// ParseClientKeys is as in Applications.
+	ParseClientKeys func(keys string) error
 }
 
 // Kickstart is the content of a kickstart file.
@@ -40,6 +42,9 @@ type Kickstart struct {
 type KickstartTenant struct {
 	Tenant       domain.Tenant
 	Applications []domain.Application // Do sets TenantID
+	// Secrets are the client secrets by application id. Do computes the hashes from them. An application without an entry
+	// gets those of its Client, whose hashes were made with hash keys of this store; without those, the stored ones stay.
+	Secrets map[string]ClientSecrets
 }
 
 // KickstartAPIKey is an API key. Do computes Hash from Key. Without a Key it takes Hash and PreviousHash, which were
@@ -90,6 +95,8 @@ func (k Kickstart) Validate() error {
 		for j, app := range kt.Applications {
 			at := fmt.Sprintf("%sapplications[%d].", at, j)
 			p.Merge(at, app.Validate(kt.Tenant))
+			p.Merge(at, checkClientKeys("", app.Client.Keys, nil))
+			kt.Secrets[app.ID].validate(&p, at)
 			checkUnique(&p, at+"id", apps, app.ID)
 		}
 	}
@@ -451,10 +458,21 @@ func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTena
 	t.Version = stored.Version
 	pt.tenant, pt.stored = t, stored
 	after := maps.Clone(before)
-	for _, app := range kt.Applications {
+	var problems domain.Problems
+	for i, app := range kt.Applications {
 		app.TenantID, app.Version = t.ID, before[app.ID].Version
+		if app, err = a.client(ctx, app, before[app.ID], kt.Secrets); err != nil {
+			var invalid *domain.Invalid
+			if !errors.As(err, &invalid) {
+				return pt, err
+			}
+			problems.Merge(fmt.Sprintf("applications[%d].", i), invalid)
+		}
 		after[app.ID] = app
 		pt.applications = append(pt.applications, plannedApplication{application: app, stored: before[app.ID]})
+	}
+	if err := problems.Err(); err != nil {
+		return pt, err
 	}
 	if pt.policies, err = domain.CombineAll(t, after); err != nil {
 		return pt, err
@@ -465,6 +483,7 @@ func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTena
 		const derived = "derived from the public URL"
 		pt.applied.Changes = slices.Concat(
 			change("name", stored.Name, t.Name, notSet), change("issuer", stored.Issuer, t.Issuer, derived),
+			loginChanges(stored.Login, t.Login),
 			settingChanges(stored.Settings, t.Settings, storedPolicy, newPolicy))
 	}
 	for i := range pt.applications {
@@ -472,15 +491,41 @@ func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTena
 		app, old := pa.application, pa.stored
 		_, exists := before[app.ID]
 		pa.applied = Applied{
-			Kind: "application", Name: t.ID + "/" + app.ID, Action: actionFor(exists, reflect.DeepEqual(old, app)),
+			Kind: "application", Name: t.ID + "/" + app.ID, Action: actionFor(exists, sameApplication(old, app)),
 			Warnings: pt.policies[app.ID].Warnings(),
 		}
 		if pa.applied.Action == updated {
-			pa.applied.Changes = append(change("name", old.Name, app.Name, notSet),
-				settingChanges(old.Settings, app.Settings, combined(stored, old), pt.policies[app.ID])...)
+			pa.applied.Changes = slices.Concat(
+				change("name", old.Name, app.Name, notSet), clientChanges(old.Client, app.Client),
+				settingChanges(old.Settings, app.Settings, combined(stored, old), pt.policies[app.ID]))
 		}
 	}
 	return pt, nil
+}
+
+// client returns an application of a file with its client secrets. On an *Invalid it is returned without them.
+func (a *Apply) client(
+	ctx context.Context, app, stored domain.Application, secrets map[string]ClientSecrets,
+) (domain.Application, error) {
+	app = tidy(app)
+	if err := checkClientKeys(stored.Client.Keys, app.Client.Keys, a.ParseClientKeys); err != nil {
+		return app, err
+	}
+	var file *ClientSecrets
+	if s, ok := secrets[app.ID]; ok {
+		file = &s
+	}
+	var err error
+	app.Client.Secrets, err = a.secretsOf(ctx, app, stored, file)
+	return tidy(app), err
+}
+
+func loginChanges(before, after domain.LoginEndpoints) (changes []Change) {
+	was, is := before.Fields(), after.Fields()
+	for i := range was {
+		changes = append(changes, change(was[i].Field, was[i].Value, is[i].Value, notSet)...)
+	}
+	return changes
 }
 
 // combined returns the policy of stored objects, which can always be combined.

@@ -26,7 +26,8 @@ func notes(done []admin.Applied) map[string][]string {
 // An apply says which algorithm signs until verifiers know the key of the wanted one, and a dry run says the same: for
 // a policy that changes, and for a tenant that the file creates where a shared key signs.
 func TestApplyNotesTheAlgorithmThatSigns(t *testing.T) {
-	const cacheAge = 2*time.Hour + 2*time.Minute // and the time in which every process publishes a key
+	const cacheAge = 2 * time.Hour
+	const known = cacheAge + 2*time.Minute // every process publishes a key by then
 	w := emptyWorld(t)
 	c := w.keysConfig()
 	c.CacheAge = cacheAge
@@ -53,9 +54,9 @@ func TestApplyNotesTheAlgorithmThatSigns(t *testing.T) {
 		return []string{signs + " signs until " + at + ", when the key for " + wanted + " starts"}
 	}
 	k.Tenants[0].Applications[0].Settings.Algorithm = new(domain.EdDSA)
-	agreed(k, map[string][]string{"application acme/shop": note("ES256", "EdDSA", cacheAge)})
+	agreed(k, map[string][]string{"application acme/shop": note("ES256", "EdDSA", known)})
 	k.Tenants[0].Tenant.Settings.Algorithm = new(domain.RS256) // of the application terminal
-	agreed(k, map[string][]string{"tenant acme": note("ES256", "RS256", cacheAge)})
+	agreed(k, map[string][]string{"tenant acme": note("ES256", "RS256", known)})
 
 	_, err = w.apply.Keys.Generate(t.Context(), domain.Origin{}, usecase.NewKey{
 		Kind: domain.KeySigning, Algorithm: domain.PS256,
@@ -66,6 +67,6 @@ func TestApplyNotesTheAlgorithmThatSigns(t *testing.T) {
 		Tenant: domain.Tenant{ID: "beta"}, Applications: []domain.Application{{ID: "web"}},
 	})
 	agreed(k, map[string][]string{
-		"tenant beta": note("PS256", "ES256", cacheAge), "application beta/web": note("PS256", "ES256", cacheAge),
+		"tenant beta": note("PS256", "ES256", known), "application beta/web": note("PS256", "ES256", known),
 	})
 }

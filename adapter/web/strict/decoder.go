@@ -1,8 +1,11 @@
 package strict
 
 import (
+	"bytes"
+	"encoding/json"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/refreshd/refreshd/domain"
 )
@@ -114,7 +117,9 @@ func (d *decoder) decode(v reflect.Value, path string, depth int) {
 	switch k := d.src.kind(); {
 	case v.Type() == rawObject && k == object:
 		v.SetBytes(d.src.(*jsonSource).raw(d, path, depth))
-	case v.Type() == rawObject:
+	case v.Type() == rawText && k == object:
+		d.raw(v, path, depth)
+	case v.Type() == rawObject || v.Type() == rawText:
 		d.mismatched(v, path, k)
 	case v.Kind() == reflect.Struct && k == object:
 		d.structure(v, path, depth)
@@ -166,6 +171,77 @@ func (d *decoder) scalar(v reflect.Value, path string, k kind) {
 		d.malformed(path, message)
 	default:
 		d.mismatched(v, path, k)
+	}
+}
+
+// raw decodes an object with free names into a Raw.
+func (d *decoder) raw(v reflect.Value, path string, depth int) {
+	before := len(d.problems)
+	object := d.free(path, depth)
+	if len(d.problems) > before {
+		return
+	}
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out) // which orders names
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(object); err != nil {
+		d.malformed(path, "is no object of texts, numbers and lists")
+		return
+	}
+	v.SetString(strings.TrimSuffix(out.String(), "\n"))
+}
+
+// free returns the current value, of an object with free names.
+func (d *decoder) free(path string, depth int) any {
+	if !d.written("a value", path, depth) {
+		return nil
+	}
+	switch k := d.src.kind(); k {
+	case object:
+		out, seen := map[string]any{}, map[string]sent{}
+		for d.src.enter(); d.src.next(); {
+			name, message := d.src.name()
+			below, _ := d.below(path, name)
+			before, again := seen[name]
+			if name == "" && message == "" {
+				message = "a name must be text" // YAML has no empty ones
+			}
+			switch {
+			case message != "":
+				d.malformed(path, message)
+				d.src.skip()
+			case again:
+				d.add(below, domain.Repeated, d.repeated(before, name))
+				d.src.skip()
+			default:
+				seen[name] = sent{name: name, line: d.line()}
+				d.place(below)
+				out[name] = d.free(below, depth+1)
+			}
+		}
+		return out
+	case list:
+		out := []any{}
+		d.src.enter()
+		for i := 0; d.src.next(); i++ {
+			out = append(out, d.free(d.entry(path, i), depth+1))
+		}
+		return out
+	case boolean:
+		b, message := d.src.boolean()
+		d.malformed(path, message)
+		return b
+	case number:
+		n, message := d.src.integer(64)
+		d.malformed(path, message)
+		return n
+	case text:
+		s, messages := d.src.text(path)
+		d.malformed(path, messages...)
+		return s
+	default:
+		d.mismatched(reflect.ValueOf(""), path, k)
+		return nil
 	}
 }
 

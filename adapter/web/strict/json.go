@@ -264,7 +264,7 @@ func (bodyWords) entry(path string, _ int) string { return path }
 
 // want returns what a field of type t accepts; str is the word for a string.
 func want(t reflect.Type, str string) string {
-	if t == rawObject {
+	if t == rawObject || t == rawText {
 		return "an object"
 	}
 	switch t.Kind() {

@@ -71,6 +71,7 @@ func (ms Members) plan() *plan {
 
 var (
 	anObject        = reflect.TypeFor[Object]()
+	rawText         = reflect.TypeFor[Raw]()
 	rawObject       = reflect.TypeFor[json.RawMessage]()
 	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()

@@ -143,7 +143,7 @@ type Object interface {
 type Members []Member
 
 // Member is a name in an object, and the destination of its value: an Object, a Text, a pointer to a type that a field
-// of a struct may have, or Elsewhere, which refuses it.
+// of a struct may have, a pointer to a Raw, or Elsewhere, which refuses it.
 type Member struct {
 	Name string
 	Into any
@@ -151,6 +151,10 @@ type Member struct {
 
 // Members implements Object, so that a nested object needs no type of its own.
 func (ms Members) Members() Members { return ms }
+
+// Raw is an object with free names as JSON: without blanks, the names in order, so that one object has one text. Its
+// numbers are whole, since JSON and YAML read others differently. Empty is none.
+type Raw string
 
 // Elsewhere is the destination of a name that does not belong into the object. It says where its value belongs.
 type Elsewhere string

@@ -8,10 +8,3 @@ SET LOCAL lock_timeout = '500ms';
 -- secrets in it are hashes.
 ALTER TABLE applications ADD COLUMN client TEXT NOT NULL DEFAULT '';
 ALTER TABLE tenants ADD COLUMN login TEXT NOT NULL DEFAULT '';
-
--- Keys that are used once, each until an instant in microseconds since 1970.
-CREATE TABLE used_once (
-    key        BYTEA  PRIMARY KEY,
-    used_until BIGINT NOT NULL
-);
-CREATE INDEX used_once_until ON used_once (used_until);
