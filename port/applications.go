@@ -31,9 +31,9 @@ type Applications interface {
 	// Policy returns the effective policy of the application. It returns ErrNotFound as Application does.
 	Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error)
 
-	// RehashClientSecrets replaces the client secrets of before by those of after, in one step, if the application still
-	// has the Client of before; otherwise, and if it does not exist, it returns ErrConflict, with nothing written. The
-	// application keeps its version: it has the same secrets.
+	// RehashClientSecrets replaces the client secrets of an application by those in after, in one step, if the
+	// application still has the Client that before has; otherwise, and if it does not exist, it returns ErrConflict, with
+	// nothing written. The application keeps its version: it has the same secrets.
 	RehashClientSecrets(ctx context.Context, before, after domain.Application) error
 	// ApplicationsHashedWith returns the number of the applications of which one client secret was hashed by the hash key
 	// of that number, and the first of them by tenant and id in byte order, at most limit (at least 1).

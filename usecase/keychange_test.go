@@ -785,7 +785,7 @@ func TestATenantCannotFillTheKeySets(t *testing.T) {
 	wantCodes(t, err, "[tooMany]tenantId")
 	_, err = w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{TenantID: "acme", Algorithm: domain.ES256})
 	wantCodes(t, err, "[tooMany]tenantId")
-	// What the service needs itself is made all the same, and another tenant is not affected.
+	// The service still makes the keys that it needs itself, and another tenant is not affected.
 	must(t, w.keys.Prepare(t.Context(), byOperator, []usecase.SigningKeys{{TenantID: "acme", Algorithm: domain.RS256}}))
 	_, err = w.keys.Revoke(t.Context(), byOperator, w.signedBy(t), usecase.RevokeKey{NewKey: true})
 	must(t, err)
@@ -800,7 +800,9 @@ func TestKeysThatAreAskedForAreMadeOneAtATime(t *testing.T) {
 	w := newWorld(t)
 	w.old(t)
 	var inside sync.Map // algorithm -> *atomic.Int64
-	entered := map[domain.Algorithm]chan struct{}{domain.ES256: make(chan struct{}, 3), domain.EdDSA: make(chan struct{}, 3)}
+	entered := map[domain.Algorithm]chan struct{}{
+		domain.ES256: make(chan struct{}, 3), domain.EdDSA: make(chan struct{}, 3),
+	}
 	release := make(chan struct{})
 	w.keys.Signer = meeting{w.keys.Signer, func(a domain.Algorithm) {
 		n, _ := inside.LoadOrStore(a, new(atomic.Int64))

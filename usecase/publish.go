@@ -11,8 +11,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Publish returns public keys and metadata from memory: any client may request them, and no number of requests loads the
-// store. It must not be copied.
+// Publish returns public keys and metadata from memory: any client may request them, and no number of requests loads
+// the store. It must not be copied.
 type Publish struct {
 	Tenants port.Tenants
 	Keys    *Keys

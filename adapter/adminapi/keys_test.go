@@ -275,7 +275,8 @@ func TestATenantSaysWhichAlgorithmSigns(t *testing.T) {
 		if err := json.Unmarshal(a.Data, &members); err != nil {
 			t.Fatal(err)
 		}
-		if members.EffectiveAlgorithm != "ES256" || members.AlgorithmStartsInstant != s.now.Add(2*time.Hour+2*time.Minute).UnixMilli() {
+		if members.EffectiveAlgorithm != "ES256" ||
+			members.AlgorithmStartsInstant != s.now.Add(2*time.Hour+2*time.Minute).UnixMilli() {
 			t.Errorf("the application says %+v", members)
 		}
 	}

@@ -112,7 +112,8 @@ func TestAClientSecretIsShownOnceAndReplacedWithoutAnOutage(t *testing.T) {
 func TestAClientIsAdministered(t *testing.T) {
 	s := newService(t)
 	in := tenant(acme)
-	const path, key = "/application/shop", `{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
+	const path = "/application/shop"
+	const key = `{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
 	s.do(t, "PATCH", path, `{"audiences":["https://api.example.com"],"origins":["https://app.example.com"],
 		"clientKeys":{"keys":[{"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kty":"OKP","crv":"Ed25519"}]}}`, in).want(t, 200)
 	found := s.do(t, "GET", path, "", in).want(t, 200)

@@ -17,10 +17,10 @@ import (
 // verifiers for its algorithms, which change hours before they are used.
 const metadataMaxAge = 5 * time.Minute
 
-// metadata returns the routes of the documents by which clients find the endpoints of an issuer, and verifiers its keys.
-// All forms of the address have the same document: that of OpenID Connect Discovery 1.0 (section 4), which appends the
-// well-known path to the issuer; and those of RFC 8414 (section 3.1), which insert it before the issuer's path. They are
-// public, and outside the limits of clients without a credential, as key sets are.
+// metadata returns the routes of the documents by which clients find the endpoints of an issuer, and verifiers its
+// keys. All forms of the address have the same document: that of OpenID Connect Discovery 1.0 (section 4), which
+// appends the well-known path to the issuer; and those of RFC 8414 (section 3.1), which insert it before the issuer's
+// path. They are public, and outside the limits of clients without a credential, as key sets are.
 func (a *API) metadata() (all []web.Route) {
 	get := func(path string, tenantID func(echo.Context) string) {
 		all = append(all, web.Route{Method: "GET", Path: path, Anybody: true, Kind: web.Public,

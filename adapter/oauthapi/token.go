@@ -95,7 +95,7 @@ func (a *API) exchange(c echo.Context, form tokenForm, cred usecase.ClientCreden
 	ctx := c.Request().Context()
 	out, err := a.Exchange.Do(ctx, in)
 	if err != nil {
-		// What was refused after the token string was admitted counts as a token string that was rejected.
+		// A refusal after the token string was admitted counts as a token string that was rejected.
 		if limited := (*web.Refused)(nil); !errors.As(err, &limited) && web.Status(c, err) < http.StatusInternalServerError {
 			record.ChargeExchange(false)
 		}

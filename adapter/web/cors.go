@@ -21,8 +21,8 @@ const preflightMaxAge = "600"
 
 // cors responds to preflights, and sets the headers by which browsers decide which pages may read a response. In a
 // dialect for pages of any origin, all of them get these headers, without credentials. Otherwise only those of the
-// configured origins do, and other origins get no CORS header. Their requests are still handled, because CORS protects only the users of browsers. It is
-// not echo's, which allows either a fixed list of headers or any that are requested.
+// configured origins do, and other origins get no CORS header. Their requests are still handled, because CORS protects
+// only the users of browsers. It is not echo's, which allows either a fixed list of headers or any that are requested.
 func (m *mount) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		dialect := dialectOf(c)
@@ -87,8 +87,8 @@ func AnyOrigin(c echo.Context) {
 	header.Del(echo.HeaderVary)
 }
 
-// AllowPage returns an *domain.Invalid if a page of an origin that is not allowed sent the request: an origin other than
-// the service's own, the configured ones, and those that listed returns, which is called only if the others do not
+// AllowPage returns an *domain.Invalid if a page of an origin that is not allowed sent the request: an origin other
+// than the service's own, the configured ones, and those that listed returns, which is called only if the others do not
 // match. A client that is not a page sends no Origin. It is for dialects with AnyOrigin, so that the page can read what
 // is wrong.
 func AllowPage(c echo.Context, listed func() ([]string, error)) error {
@@ -108,5 +108,6 @@ func AllowPage(c echo.Context, listed func() ([]string, error)) error {
 		return nil
 	}
 	return domain.NewInvalid(echo.HeaderOrigin, domain.Forbidden,
-		"pages of this origin may not use the client: add the origin to the application's origins, or to REFRESHD_CORS_ORIGINS")
+		"pages of this origin may not use the client: add the origin to the application's origins, or to "+
+			"REFRESHD_CORS_ORIGINS")
 }

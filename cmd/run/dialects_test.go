@@ -207,7 +207,7 @@ var public = []string{
 var aside = map[string]string{
 	"/t/:tenantId/revocations": domain.RevocationsPermission, "/api-key/:id/key": "/api-key/:id",
 	"/application/:id/secret": "/application/:id",
-	"/key/generate": "/key", "/key/generate/:id": "/key", "/key/import": "/key", "/key/import/:id": "/key",
+	"/key/generate":           "/key", "/key/generate/:id": "/key", "/key/import": "/key", "/key/import/:id": "/key",
 	"/key/rotate": "/key", "/key/retire/:id": "/key", "/key/revoke/:id": "/key", "/key/reseal": "/key",
 	"PATCH /key/:id": "/key",
 }

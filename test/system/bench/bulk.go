@@ -162,8 +162,8 @@ func (b *bench) bulk(ctx context.Context, rows int) (*bulk, error) {
 const rested = 10 * time.Minute
 
 // grow loads rows up to a number. Their tokens were issued and exchanged before the prototype, by age. It vacuums the
-// table, so that it is as after some time of use. It ends with a checkpoint, so that the distance to the next one is the
-// same for every table, and no commit of the measurement waits for the disk to write what was loaded.
+// table, so that it is as after some time of use. It ends with a checkpoint, so that the distance to the next one is
+// the same for every table, and no commit of the measurement waits for the disk to write what was loaded.
 func (b *bench) grow(ctx context.Context, k *bulk, rows int, age time.Duration) error {
 	if k.rows >= rows {
 		return nil

@@ -1,8 +1,8 @@
 -- +goose NO TRANSACTION
 -- +goose Up
 
--- For the newest refresh tokens of a user in an application: the ordinal of a login, and the limit. It replaces an index
--- on tenant, application, user and ordinal.
+-- For the newest refresh tokens of a user in an application: the ordinal of a login, and the limit. It replaces an
+-- index on tenant, application, user and ordinal.
 --
 -- It indexes an expression that only these statements compare, as the lists do: of two indexes that begin with the
 -- tenant PostgreSQL takes either, and a login would read all that the user ever had. The id of a tenant contains no
