@@ -131,6 +131,7 @@ func (s *service) oauth(ctx context.Context, c config.Config, publicURL string) 
 			Tokens: s.store, Keys: s.keys, Clock: s.clock, PublicURL: publicURL, Restored: c.Restored,
 		},
 		Authenticate: &usecase.AuthenticateClient{Applications: s.store, Keys: s.keys},
+		Publish:      s.publishing(c, publicURL),
 		RootTenant:   c.RootTenant,
 		URL:          publicURL, TenantID: tenantID,
 		Exchanged: s.exchanged,
