@@ -25,7 +25,10 @@ tenants:
       - id: web
         clientSecrets: [{secret: "${WEB_SECRET}"}]
 apiKeys:
-  - {name: backend, key: "${ACME_KEY}", tenantId: acme, permissions: {endpoints: {/jwt/issue: [POST], /jwt/refresh: [GET]}}}
+  - name: backend
+    key: "${ACME_KEY}"
+    tenantId: acme
+    permissions: {endpoints: {/jwt/issue: [POST], /jwt/refresh: [GET]}}
 `
 
 // toService sends requests for every host to the service, as the proxy of an issuer's host does for its paths.
@@ -141,7 +144,8 @@ func TestParallelOAuthClientsGetOneToken(t *testing.T) {
 				got   = map[string]int{}
 			)
 			for range 30 {
-				for _, source := range []oauth2.TokenSource{shared, config.TokenSource(ctx, expired(issued.RefreshToken))} {
+				own := config.TokenSource(ctx, expired(issued.RefreshToken))
+				for _, source := range []oauth2.TokenSource{shared, own} {
 					group.Go(func() {
 						token, err := source.Token()
 						if err != nil {
