@@ -125,8 +125,8 @@ func (s *service) refusedClients(ctx context.Context, t *testing.T, endpoint oau
 	}
 }
 
-// Thirty calls that share one source, and thirty that each have a copy of the stored token, get one refresh token, three
-// times in a row.
+// Thirty calls that share one source, and thirty that each have a copy of the stored token, get one refresh token,
+// three times in a row.
 func TestParallelOAuthClientsGetOneToken(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
