@@ -544,6 +544,10 @@ func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 		`ALTER TABLE keys DROP COLUMN unused_at`, `ALTER TABLE keys DROP COLUMN sealed_by`,
 		`ALTER TABLE keys DROP COLUMN sealed_revision`,
 		`ALTER TABLE api_keys DROP COLUMN hash_key`, `ALTER TABLE api_keys DROP COLUMN previous_hash_key`,
+		`ALTER TABLE applications DROP COLUMN client`, `ALTER TABLE tenants DROP COLUMN login`,
+		`DROP INDEX refresh_tokens_newest`,
+		`CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal)
+    WHERE revoked_at = 0 AND ordinal > 0`,
 		`DELETE FROM goose_db_version WHERE version_id >= 5`)
 }
 
