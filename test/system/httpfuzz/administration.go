@@ -221,6 +221,18 @@ func (w *world) member(c *call, name, id string, s *openapi3.Schema) any {
 		return pick(w.rng, []string{fmt.Sprintf("n%d", w.rng.IntN(1_000_000)), pick(w.rng, texts)})
 	case "issuer":
 		return fmt.Sprintf("https://i%d.example", w.rng.IntN(1_000_000))
+	case "authorizationEndpoint", "endSessionEndpoint", "userinfoEndpoint":
+		return fmt.Sprintf("https://login.example/%d", w.rng.IntN(1_000_000))
+	case "audiences":
+		return pick(w.rng, [][]string{{}, {"https://api.example"}, {"orders", "https://b.example"}})
+	case "origins":
+		return pick(w.rng, [][]string{{}, {"https://app.example"}, {"http://localhost:3000", "https://b.example"}})
+	case "clientKeys":
+		return map[string]any{"keys": []any{map[string]any{
+			"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+		}}}
+	case "clientSecrets":
+		return []any{}
 	case "tenantId":
 		return c.tenant
 	case "permissions":
