@@ -99,9 +99,9 @@ func TestAnOAuthClientRefreshesUnchanged(t *testing.T) {
 }
 
 // refusedClients checks that a confidential client needs its secret in every dialect, and that nothing changes without.
-func (s *service) refusedClients(ctx context.Context, t *testing.T, endpoint oauth2.Endpoint) {
+func (v *service) refusedClients(ctx context.Context, t *testing.T, endpoint oauth2.Endpoint) {
 	t.Helper()
-	issued := s.issue(t, "ada", "web")
+	issued := v.issue(t, "ada", "web")
 	endpoint.AuthStyle = oauth2.AuthStyleInParams
 	for what, secret := range map[string]string{"no secret": "", "another secret": strings.Repeat("x", 43)} {
 		config := oauth2.Config{ClientID: "web", ClientSecret: secret, Endpoint: endpoint}
@@ -110,7 +110,7 @@ func (s *service) refusedClients(ctx context.Context, t *testing.T, endpoint oau
 			t.Errorf("%s: got %v, want invalid_client", what, err)
 		}
 	}
-	s.want(t, exchangeCall(issued.RefreshToken), http.StatusUnauthorized)
+	v.want(t, exchangeCall(issued.RefreshToken), http.StatusUnauthorized)
 	config := oauth2.Config{ClientID: "web", ClientSecret: clientSecret, Endpoint: endpoint}
 	got, err := config.TokenSource(ctx, expired(issued.RefreshToken)).Token()
 	if err != nil {
@@ -121,7 +121,7 @@ func (s *service) refusedClients(ctx context.Context, t *testing.T, endpoint oau
 	}
 	// The one before, and the current one, without the secret.
 	for _, old := range []string{issued.RefreshToken, got.RefreshToken} {
-		s.want(t, exchangeCall(old), http.StatusUnauthorized)
+		v.want(t, exchangeCall(old), http.StatusUnauthorized)
 	}
 }
 
