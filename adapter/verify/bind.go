@@ -25,16 +25,15 @@ type binding struct {
 func newBindings() *bindings { return &bindings{all: map[*binding]struct{}{}} }
 
 // Bind returns a context that is cancelled when [Verifier.Verify] would begin to refuse the token: its cause is then
-// [ErrRevoked], [ErrExpired] (the leeway after exp has passed) or [ErrStale]. It is for responses that last, such as
-// event streams and WebSockets. If the token is not valid at the call, the context is cancelled already, with the error
+// [ErrRevoked], [ErrExpired] (the leeway after exp has passed), [ErrStale], or [ErrInvalid] if the key set no longer has
+// the token's key. It is for responses that last, such as event streams and WebSockets. If the token is not valid at the call, the context is cancelled already, with the error
 // of Verify as its cause. Call the function when the response has ended.
 //
 // Behind [Verifier.Middleware], with the request's context and its token, Bind does not verify the signature again, and
 // it accepts a token that the request proved possession of.
 //
-// A binding has neither a goroutine nor a timer.
-// One goroutine compares all of them with the view when facts arrive, and twice
-// a second. A binding takes about 1 KB with its Token.
+// A binding has neither a goroutine nor a timer. One goroutine compares all of them with the view when facts arrive,
+// and twice a second. A binding takes about 1 KB with its Token.
 func (v *Verifier) Bind(ctx context.Context, token string) (context.Context, context.CancelFunc) {
 	t, err := v.forBinding(ctx, token)
 	ctx, cancel := context.WithCancelCause(ctx)

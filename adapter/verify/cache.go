@@ -12,8 +12,7 @@ const (
 	cachedMaximum = 2 << 10 // bytes of a token; so the cache takes about 20 MB at most
 )
 
-// cache has tokens whose signature, issuer and audience were checked, by the SHA-256 of their text, each with the key
-// that verified it. It holds no decision: what depends on time, on the view and on the request is checked each time. A
+// cache has tokens whose signature, issuer and audience were checked, by the SHA-256 of their text. It holds no decision: what depends on time, on the view and on the request is checked each time. A
 // token serves from it as long as its kid selects that key, so that a withdrawn key ends here as well. Only what the
 // issuer signed takes room.
 //
@@ -21,15 +20,10 @@ const (
 // into the young one: an approximation of "least recently used" without a list.
 type cache struct {
 	mu         sync.Mutex
-	young, old map[[sha256.Size]byte]verified
+	young, old map[[sha256.Size]byte]*Token // not changed
 }
 
-type verified struct {
-	token *Token // not changed
-	key   *key
-}
-
-func newCache() *cache { return &cache{young: map[[sha256.Size]byte]verified{}} }
+func newCache() *cache { return &cache{young: map[[sha256.Size]byte]*Token{}} }
 
 // find returns a copy of the token if it is known, and by selects the key that verified it.
 func (c *cache) find(digest [sha256.Size]byte, by func(kid string) *key) (*Token, bool) {
@@ -41,28 +35,28 @@ func (c *cache) find(digest [sha256.Size]byte, by func(kid string) *key) (*Token
 		}
 	}
 	c.mu.Unlock()
-	if !ok || by(found.token.subject.kid) != found.key {
+	if !ok || by(found.subject.kid) != found.key {
 		return nil, false
 	}
-	return found.token.copy(), true
+	return found.copy(), true
 }
 
 // add remembers a token whose text has size bytes.
-func (c *cache) add(t *Token, by *key, size int) {
+func (c *cache) add(t *Token, size int) {
 	if size > cachedMaximum {
 		return
 	}
 	own := t.copy()
 	c.mu.Lock()
-	c.put(t.digest, verified{own, by})
+	c.put(t.digest, own)
 	c.mu.Unlock()
 }
 
-func (c *cache) put(digest [sha256.Size]byte, v verified) {
+func (c *cache) put(digest [sha256.Size]byte, t *Token) {
 	if len(c.young) >= cachedTokens {
-		c.young, c.old = map[[sha256.Size]byte]verified{}, c.young
+		c.young, c.old = map[[sha256.Size]byte]*Token{}, c.young
 	}
-	c.young[digest] = v
+	c.young[digest] = t
 }
 
 // copy returns a copy that its user may change.

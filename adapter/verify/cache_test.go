@@ -11,10 +11,12 @@ func TestTheCacheOfTokensIsBounded(t *testing.T) {
 	c := newCache()
 	k := &key{}
 	by := func(string) *key { return k }
-	token := func(n int) *Token { return &Token{ID: fmt.Sprint(n), digest: sha256.Sum256(fmt.Append(nil, n))} }
-	c.add(token(0), k, 500)
+	token := func(n int) *Token {
+		return &Token{ID: fmt.Sprint(n), key: k, digest: sha256.Sum256(fmt.Append(nil, n))}
+	}
+	c.add(token(0), 500)
 	for n := 1; n < 10*cachedTokens; n++ {
-		c.add(token(n), k, 500)
+		c.add(token(n), 500)
 		if n%1000 == 0 {
 			if got, ok := c.find(token(0).digest, by); !ok || got.ID != "0" {
 				t.Fatalf("after %d: got %+v, %v for a token that is in use", n, got, ok)
@@ -27,7 +29,7 @@ func TestTheCacheOfTokensIsBounded(t *testing.T) {
 	if _, ok := c.find(token(1).digest, by); ok {
 		t.Error("a token of long ago is known")
 	}
-	c.add(token(-1), k, cachedMaximum+1)
+	c.add(token(-1), cachedMaximum+1)
 	if _, ok := c.find(token(-1).digest, by); ok {
 		t.Error("a large token is known")
 	}

@@ -35,7 +35,8 @@ const (
 
 	// lastingKeys is how long the last good set serves while the endpoint cannot be reached. It bounds how long a key
 	// that was withdrawn stays in use. Withdrawing a key is a step of its rotation, and its tokens expire by
-	// themselves; a key that must end sooner is a fact of the stream, and is refused whatever the set says.
+	// themselves; a key that must end sooner is a fact of the stream, and is refused whatever the set says. The stream
+	// has such a fact for a while only: a set that is older than that does not serve, see keySet.require.
 	lastingKeys = 24 * time.Hour
 )
 
@@ -43,6 +44,15 @@ const (
 type key struct {
 	alg    string
 	public crypto.PublicKey
+}
+
+// equal reports whether k and other, either of which may be nil, are the same key.
+func (k *key) equal(other *key) bool {
+	if k == other || k == nil || other == nil {
+		return k == other
+	}
+	public, ok := k.public.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.alg == other.alg && public.Equal(other.public)
 }
 
 // keys is one state of the set. It is not changed.
@@ -56,8 +66,9 @@ type keys struct {
 // keySet has the signing keys of the issuer. One goroutine reads them; verifications wait for it at most.
 type keySet struct {
 	config  Config
-	current atomic.Pointer[keys] // nil before the first
-	ignored int                  // keys of the last set that cannot be used; of the goroutine of run
+	current atomic.Pointer[keys]      // nil before the first
+	since   atomic.Pointer[time.Time] // a set that was read earlier does not serve; nil if there is no such instant
+	ignored int                       // keys of the last set that cannot be used; of the goroutine of run
 
 	mu       sync.Mutex
 	reading  chan struct{} // closed when the next request has ended; nil if none is required
@@ -137,13 +148,9 @@ func (s *keySet) find(ctx context.Context, kid string) (*key, error) {
 			return nil, errNoKeys
 		case elapsed(s.lastRead, time.Now()) < unknownKeyRate:
 			s.mu.Unlock()
-			return nil, errUnknownKey
+			return nil, s.missing()
 		}
-		s.reading = make(chan struct{})
-		select {
-		case s.wake <- struct{}{}:
-		default: // run has yet to receive the last one
-		}
+		s.demand()
 	}
 	done := s.reading
 	s.mu.Unlock()
@@ -165,7 +172,53 @@ func (s *keySet) find(ctx context.Context, kid string) (*key, error) {
 	if s.lastErr != nil {
 		return nil, errNoKeys
 	}
-	return nil, errUnknownKey
+	return nil, s.missing()
+}
+
+// demand makes run read the set now. It needs the lock; no request must be required yet.
+func (s *keySet) demand() {
+	s.reading = make(chan struct{})
+	select {
+	case s.wake <- struct{}{}:
+	default: // run has yet to receive the last one
+	}
+}
+
+// require makes sets that were read before since serve no longer, and reads the set if the current one was. It is for
+// an interruption of the stream: the facts that name keys which ended before since may not have been received.
+func (s *keySet) require(since time.Time) {
+	s.since.Store(&since)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if set := s.current.Load(); set != nil && !s.serves(set) && s.reading == nil && s.lastErr == nil {
+		s.demand()
+	}
+}
+
+// serves reports whether keys of a set may be used.
+func (s *keySet) serves(set *keys) bool {
+	if set == nil || elapsed(set.asOf, time.Now()) > lastingKeys {
+		return false
+	}
+	since := s.since.Load()
+	return since == nil || elapsed(set.asOf, *since) <= 0
+}
+
+// missing returns why lookup finds no key.
+func (s *keySet) missing() error {
+	if !s.serves(s.current.Load()) {
+		return errNoKeys
+	}
+	return errUnknownKey
+}
+
+// selects returns nil if kid still selects k. The set may be another one than that in which k was found, and require
+// may have been called since.
+func (s *keySet) selects(kid string, k *key) error {
+	if k == nil || !k.equal(s.lookup(kid)) {
+		return s.missing()
+	}
+	return nil
 }
 
 var (
@@ -175,7 +228,7 @@ var (
 
 func (s *keySet) lookup(kid string) *key {
 	set := s.current.Load()
-	if set == nil || elapsed(set.asOf, time.Now()) > lastingKeys {
+	if !s.serves(set) {
 		return nil
 	}
 	return set.byID[kid]

@@ -150,8 +150,8 @@ func (v *Verifier) authenticate(ctx context.Context, token string) (*Token, erro
 		if t, err = v.read(c.payload); err != nil {
 			return nil, err
 		}
-		t.subject.kid, t.digest, t.by = c.header.kid, digest, v.shared
-		v.cache.add(t, k, len(token))
+		t.subject.kid, t.key, t.digest, t.by = c.header.kid, k, digest, v.shared
+		v.cache.add(t, len(token))
 	}
 	if v.expired(t, time.Now()) {
 		return nil, ErrExpired

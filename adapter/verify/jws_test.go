@@ -500,6 +500,131 @@ func TestAWithdrawnKeyEndsWithItsCacheControl(t *testing.T) {
 	}
 }
 
+// A signing key was revoked while this process was cut off for longer than the stream names the key afterwards. A key
+// set of before must not make its tokens valid for a day.
+func TestAKeyThatEndedDuringAnInterruptionVerifiesNothing(t *testing.T) {
+	gone, stays := testKeys()["ES256"], testKeys()["EdDSA"]
+	lasting := func(k *signingKey) string { return k.token(with{"exp": time.Now().Add(24 * time.Hour).Unix()}) }
+	for _, policy := range []verify.OnStale{verify.Refuse, verify.AcceptUntilExpiry} {
+		config := func(c *verify.Config) { c.MaxAge, c.OnStale = 12*time.Hour, policy }
+		s := newService(gone, stays)
+		inBubble(t, s, config, func(t *testing.T, v *verify.Verifier) {
+			tokens := map[string]string{"ended": lasting(gone), "not ended": lasting(stays)}
+			bound := map[string]context.Context{}
+			for name, token := range tokens {
+				ctx, stop := v.Bind(t.Context(), token)
+				if bound[name] = ctx; ctx.Err() != nil {
+					t.Fatalf("%s: %v", name, context.Cause(ctx))
+				}
+				defer stop()
+			}
+			s.serveKeys(http.StatusInternalServerError, "")
+			s.interrupt(30 * time.Minute)
+			if s := v.State(); !s.Complete || s.Age > time.Minute || s.Ready {
+				t.Errorf("got %+v, want a view that is fresh, and not ready", s)
+			}
+			for name, token := range tokens {
+				if _, err := v.Verify(t.Context(), token); !errors.Is(err, verify.ErrStale) {
+					t.Errorf("%s, before the set was read: got %v, want ErrStale", name, err)
+				}
+				if err := context.Cause(bound[name]); !errors.Is(err, verify.ErrStale) {
+					t.Errorf("%s: bound: got %v, want ErrStale", name, err)
+				}
+			}
+			s.publish(stays)
+			pass(time.Minute)
+			if _, err := v.Verify(t.Context(), tokens["ended"]); !errors.Is(err, verify.ErrInvalid) {
+				t.Errorf("ended: got %v, want ErrInvalid", err)
+			}
+			if _, err := v.Verify(t.Context(), tokens["not ended"]); err != nil || !v.State().Ready {
+				t.Errorf("not ended: got %v, %+v", err, v.State())
+			}
+		})
+	}
+}
+
+// The set was read an hour ago, and is to be kept for an hour: after an interruption it is read at once all the same.
+func TestAfterALongInterruptionTheKeySetIsReadAtOnce(t *testing.T) {
+	gone, stays := testKeys()["ES256"], testKeys()["EdDSA"]
+	s := newService(gone, stays)
+	s.header.Set("Cache-Control", "max-age=3600")
+	inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
+		s.publish(stays)
+		s.interrupt(5 * time.Minute)
+		if n := s.keyRequests(); n != 1 {
+			t.Errorf("%d requests for the set after an interruption of five minutes", n)
+		}
+		s.interrupt(30 * time.Minute)
+		if n := s.keyRequests(); n != 2 || !v.State().Ready {
+			t.Errorf("%d requests for the set after an interruption of 30 minutes, %+v", n, v.State())
+		}
+		refused(t, v, "ended meanwhile", gone.token(nil))
+		if _, err := v.Verify(t.Context(), stays.token(nil)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The stream begins long after the set was read: what it names says nothing about the time between.
+func TestAKeySetOfLongBeforeTheFirstViewDoesNotServe(t *testing.T) {
+	k := testKeys()["ES256"]
+	s := newService(k)
+	s.refuses = true
+	inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
+		s.serveKeys(http.StatusInternalServerError, "")
+		s.interrupt(time.Hour)
+		if _, err := v.Verify(t.Context(), k.token(nil)); !errors.Is(err, verify.ErrStale) || v.State().Ready {
+			t.Errorf("got %v, want ErrStale; %+v", err, v.State())
+		}
+		s.publish(k)
+		pass(time.Minute)
+		if _, err := v.Verify(t.Context(), k.token(nil)); err != nil {
+			t.Errorf("after it was read again: %v", err)
+		}
+	})
+}
+
+// Whoever has a stolen key, and the connection, could prove the freshness of a stream that does not name the key.
+func TestAKeyThatEndedDuringAnInterruptionProvesNothing(t *testing.T) {
+	stolen := testKeys()["ES256"]
+	s := newService(stolen)
+	s.prover = stolen
+	inBubble(t, s, func(c *verify.Config) { c.RequireProof = true }, func(t *testing.T, v *verify.Verifier) {
+		before := v.State().LastProof
+		if before.IsZero() {
+			t.Fatal("no proof at the start")
+		}
+		s.serveKeys(http.StatusInternalServerError, "")
+		s.interrupt(30 * time.Minute)
+		pass(time.Minute)
+		if got := v.State().LastProof; got.After(before.Add(time.Minute)) {
+			t.Errorf("a proof at %v was accepted", got)
+		}
+	})
+}
+
+// A response that lasts ends when a request with its token would be refused: also when its key was withdrawn.
+func TestABindingEndsWithItsKey(t *testing.T) {
+	gone, stays := testKeys()["ES256"], testKeys()["EdDSA"]
+	s := newService(gone, stays)
+	inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
+		bind := func(k *signingKey) context.Context {
+			ctx, stop := v.Bind(t.Context(), k.token(with{"exp": time.Now().Add(time.Hour).Unix()}))
+			t.Cleanup(stop)
+			return ctx
+		}
+		ends, lasts := bind(gone), bind(stays)
+		s.publish(stays)
+		pass(6 * time.Minute)
+		if err := context.Cause(ends); !errors.Is(err, verify.ErrInvalid) {
+			t.Errorf("the key is withdrawn: got %v, want ErrInvalid", err)
+		}
+		if err := context.Cause(lasts); err != nil {
+			t.Errorf("the key stays, in another set: got %v", err)
+		}
+	})
+}
+
 func TestAnUnchangedKeySetIsNotSentAgain(t *testing.T) {
 	k := testKeys()["ES256"]
 	s := newService(k)

@@ -240,8 +240,17 @@ func (s *service) endStreams() {
 }
 
 // passKeys is pass for a test of the JWK Set: hours of a stream, which has a frame twice a second, take a minute of
-// real time. It returns with a view of this moment.
+// real time. The stream is interrupted most of the time, but never for long. It returns with a view of this moment.
 func (s *service) passKeys(d time.Duration) {
+	const most = 9 * time.Minute // of an interruption that loses nothing
+	for ; d > most; d -= most {
+		s.interrupt(most)
+	}
+	s.interrupt(d)
+}
+
+// interrupt is pass with a stream that ends now, and begins again shortly before interrupt returns.
+func (s *service) interrupt(d time.Duration) {
 	const again = 15 * time.Second // the client tries again 8 to 12 s after a refusal
 	s.mu.Lock()
 	s.refuses = true

@@ -47,6 +47,10 @@ const (
 	// maxName bounds an id of an application, a user or a key: the service has at most 255 bytes.
 	maxName = 1 << 10
 
+	// keyFacts bounds how far back the stream is taken to name the signing keys that were ended, if keep is longer: a
+	// tenant whose access tokens live longer since a moment ago has no older ones.
+	keyFacts = 20 * time.Minute
+
 	// clockStep is by how much the two clocks of this machine may differ in the length of a stream. Beyond that one of
 	// them was set, or the machine slept: a new stream starts with new readings of both.
 	clockStep = time.Second
@@ -436,6 +440,7 @@ type connection struct {
 	f        *feed
 	polling  bool
 	sent     instant
+	sentAt   time.Time
 	nonce    string
 	greeted  bool
 	n        int64 // of the last frame that is numbered
@@ -517,7 +522,7 @@ func (c *connection) do(ctx context.Context) error {
 			watch.Reset(silence + wait)
 		},
 	}))
-	c.sent = c.f.now()
+	c.sent, c.sentAt = c.f.now(), time.Now()
 	response, err := c.f.client.Do(r)
 	if err != nil {
 		return cause(ctx, err)
@@ -788,7 +793,21 @@ func (c *connection) hello(h helloData) error {
 	}
 	c.f.tenant.Store(&h.Tenant)
 	c.greeted, c.news = true, true
-	return c.f.raiseKeep(h.Keep)
+	if err := c.f.raiseKeep(h.Keep); err != nil {
+		return err
+	}
+	c.bridge(time.Duration(h.Keep) * time.Second)
+	return nil
+}
+
+// bridge makes sure that no signing key is used which was ended unnoticed. The stream names a key for keep after its
+// end. After a longer interruption, and at the start, the end of a key may be named by nothing but a key set that was
+// read since. Half of keep is left for the age of the set itself, which a cache may have returned.
+func (c *connection) bridge(keep time.Duration) {
+	covered := min(keep, keyFacts) / 2
+	if old := c.f.fresh.Load(); old == nil || c.sent.since(old.asOf) > covered {
+		c.f.keys.require(c.sentAt.Add(-covered))
+	}
 }
 
 // raiseKeep needs the lock. A fact that was dropped under a lower keep is of no use: a session that had ended by then

@@ -26,8 +26,8 @@ var (
 	ErrExpired = errors.New("verify: access token is expired")
 	// ErrRevoked: the token's session has ended, or its signing key has.
 	ErrRevoked = errors.New("verify: access token is revoked")
-	// ErrStale: the view of revocations is too old, or there is none yet, or the signing keys could not be read. It
-	// says nothing about the token: the same request may succeed later.
+	// ErrStale: the view of revocations is too old, or there is none yet, or the signing keys could not be read, as after
+	// an interruption in which one of them may have ended unnoticed. It says nothing about the token: the same request may succeed later.
 	ErrStale = errors.New("verify: view of revocations is stale")
 	// ErrMissing: the request has no access token in an Authorization header.
 	ErrMissing = errors.New("verify: no access token")
@@ -315,10 +315,11 @@ type State struct {
 func (v *Verifier) State() State {
 	now := time.Now()
 	s := v.feed.state(now)
-	if set := v.keys.current.Load(); set != nil {
+	set := v.keys.current.Load()
+	if set != nil {
 		s.Keys, s.KeysAsOf = len(set.byID), set.asOf
 	}
-	s.Ready = s.Complete && s.Age <= v.maxAge && s.Keys > 0
+	s.Ready = s.Complete && s.Age <= v.maxAge && v.keys.serves(set)
 	return s
 }
 
@@ -342,6 +343,7 @@ type Token struct {
 	AsOf time.Time
 
 	subject subject
+	key     *key   // that verified it
 	jkt     string // the thumbprint of the key that it is bound to; empty if it is not bound
 	digest  [32]byte
 	by      *shared // what verified it
@@ -413,7 +415,7 @@ func (v *Verifier) check(t *Token, now view) error {
 	case now.age > v.maxAge && v.config.OnStale == Refuse:
 		return fmt.Errorf("%w: it is %v old", ErrStale, now.age.Round(time.Millisecond))
 	}
-	return nil
+	return v.keys.selects(t.subject.kid, t.key)
 }
 
 // differs logs the first token with a valid signature whose claim is not what it must be. The reason for a refusal does
