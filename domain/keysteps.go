@@ -165,8 +165,8 @@ func (ks SigningKeys) startsFrom(now time.Time) []time.Time {
 }
 
 // superseded returns the instant from which on k does not sign, as far as the stored starts show; Never if it may. k is
-// in the set. unused, if not zero, is an instant since which no policy of the tenant names the algorithm of k.
-func (ks SigningKeys) superseded(k SigningKey, now, unused time.Time) time.Time {
+// in the set. Policies do not count: one that is changed back makes the newest key of an algorithm sign again.
+func (ks SigningKeys) superseded(k SigningKey, now time.Time) time.Time {
 	first := Never
 	for _, s := range ks.published {
 		if s.ID == k.ID || s.TenantID != k.TenantID && (s.TenantID != "" || k.started(now)) {
@@ -181,11 +181,7 @@ func (ks SigningKeys) superseded(k SigningKey, now, unused time.Time) time.Time 
 		case s.Algorithm == k.Algorithm:
 		case k.TenantID == "":
 			continue // tenants may have more keys of this algorithm than the set shows
-		case k.started(now) && unused.IsZero():
-			continue
-		case k.started(now):
-			at = later(at, unused)
-		case ks.standsIn(k):
+		case k.started(now), ks.standsIn(k):
 			continue
 		}
 		if at.Before(first) {
@@ -197,9 +193,8 @@ func (ks SigningKeys) superseded(k SigningKey, now, unused time.Time) time.Time 
 
 // RetirableFrom returns from when on k, which is in the set, may be retired: everything that it signed has expired
 // then, and a cache age has passed. It is zero for a key that has never signed, and Never if no other key supersedes k.
-// unused, if not zero, is an instant since which no policy of the tenant names the algorithm of k.
-func (ks SigningKeys) RetirableFrom(k SigningKey, now, unused time.Time, r KeyRules) time.Time {
-	switch last := ks.superseded(k, now, unused); {
+func (ks SigningKeys) RetirableFrom(k SigningKey, now time.Time, r KeyRules) time.Time {
+	switch last := ks.superseded(k, now); {
 	case !last.Before(Never):
 		return Never
 	case !k.started(now) && !last.After(k.CreatedAt):
@@ -209,18 +204,19 @@ func (ks SigningKeys) RetirableFrom(k SigningKey, now, unused time.Time, r KeyRu
 	}
 }
 
-// CheckRetire checks that k, which is in the set, may be retired at now. Its error is an *UnsafeStep. unused is as in
-// RetirableFrom.
-func (ks SigningKeys) CheckRetire(k SigningKey, now, unused time.Time, r KeyRules) error {
+// CheckRetire checks that k, which is in the set, may be retired at now. Its error is an *UnsafeStep. The newest key of
+// an algorithm that no policy names any more does not retire: an operator forces it.
+func (ks SigningKeys) CheckRetire(k SigningKey, now time.Time, r KeyRules) error {
 	step := fmt.Sprintf("retire key %q", k.ID)
 	if !k.Published() {
 		return NewInvalid("", Conflict, "the key is retired or revoked already")
 	}
-	from := ks.RetirableFrom(k, now, unused, r)
+	from := ks.RetirableFrom(k, now, r)
 	if !from.Before(Never) {
 		return &UnsafeStep{Step: step,
 			Why: "it signs, or may sign again, because no newer key of its algorithm has started: rotate first; or force " +
-				"it if for " + (MaxAccessTokenTTL + r.CacheAge).String() + " no policy has named " + string(k.Algorithm)}
+				"it if no policy names " + string(k.Algorithm) + ", " + (MaxAccessTokenTTL + r.CacheAge).String() +
+				" after it last signed"}
 	}
 	if now.Before(from) {
 		return &UnsafeStep{Step: step, Until: from,
@@ -234,7 +230,7 @@ func (ks SigningKeys) CheckRetire(k SigningKey, now, unused time.Time, r KeyRule
 // be retired at now.
 func (ks SigningKeys) DueToRetire(tenantID string, now time.Time, r KeyRules) (due []SigningKey) {
 	for _, k := range ks.published {
-		if k.TenantID == tenantID && k.started(now) && ks.CheckRetire(k, now, time.Time{}, r) == nil {
+		if k.TenantID == tenantID && k.started(now) && ks.CheckRetire(k, now, r) == nil {
 			due = append(due, k)
 		}
 	}
@@ -403,7 +399,7 @@ func (ks SigningKeys) Timeline(k SigningKey, now time.Time, r KeyRules) []KeyMom
 	}
 	add(MomentStarts, k.start())
 	if k.Published() {
-		if at := ks.superseded(k, later(now, k.StartsAt), time.Time{}); k.StartsAt.Before(Never) && at.Before(Never) {
+		if at := ks.superseded(k, later(now, k.StartsAt)); k.StartsAt.Before(Never) && at.Before(Never) {
 			add(MomentSuperseded, later(at, k.start()))
 			add(MomentRetirable, later(at, k.start()).Add(MaxAccessTokenTTL+r.CacheAge))
 		}

@@ -166,7 +166,7 @@ func (h *keyHistory) step() {
 	default:
 		if i := h.draw(len(h.keys) + 1); i < len(h.keys) {
 			set, k = h.of(h.keys[i].TenantID), h.keys[i]
-			if h.allowed(set.CheckRetire(k, h.now, time.Time{}, h.rules)) {
+			if h.allowed(set.CheckRetire(k, h.now, h.rules)) {
 				h.keys[i].RetiredAt = h.now
 				h.published[k.ID] = [2]time.Time{h.published[k.ID][0], h.now}
 			}
@@ -310,12 +310,12 @@ func TestUnsafeSteps(t *testing.T) {
 		t.Errorf("a key that has started, to start later: got %v, want an Invalid", err)
 	}
 	signs.StartsAt = time.Time{}
-	if err := set.CheckRetire(signs, now, time.Time{}, rules); !errors.As(err, &unsafe) || !unsafe.Until.IsZero() {
+	if err := set.CheckRetire(signs, now, rules); !errors.As(err, &unsafe) || !unsafe.Until.IsZero() {
 		t.Errorf("retire the only key: got %v, want unsafe, not by waiting", err)
 	}
 	set = domain.NewSigningKeys(signs, next)
 	retirable := next.StartsAt.Add(26 * time.Hour)
-	if err := set.CheckRetire(signs, retirable.Add(-µs), time.Time{}, rules); !errors.As(err, &unsafe) ||
+	if err := set.CheckRetire(signs, retirable.Add(-µs), rules); !errors.As(err, &unsafe) ||
 		!unsafe.Until.Equal(retirable) {
 		t.Errorf("retire too early: got %v, want unsafe until %s", err, retirable)
 	}
@@ -325,11 +325,11 @@ func TestUnsafeSteps(t *testing.T) {
 	other := signs
 	other.ID, other.Algorithm, other.StartsAt = "c", domain.EdDSA, issued.Add(time.Hour)
 	set = domain.NewSigningKeys(signs, other)
-	if err := set.CheckRetire(signs, now, issued.Add(74*time.Hour), rules); err != nil {
-		t.Errorf("retire a key whose algorithm was not wanted for 26 hours: got %v", err)
+	if err := set.CheckRetire(signs, now.Add(365*24*time.Hour), rules); !errors.As(err, &unsafe) || !unsafe.Until.IsZero() {
+		t.Errorf("retire the newest key of an algorithm: got %v, want unsafe, not by waiting", err)
 	}
-	if err := set.CheckRetire(signs, now, issued.Add(75*time.Hour), rules); !errors.Is(err, domain.ErrUnsafe) {
-		t.Errorf("retire a key whose algorithm was not wanted for 25 hours: got %v", err)
+	if due := set.DueToRetire("acme", now.Add(365*24*time.Hour), rules); due != nil {
+		t.Errorf("due: got %v, want none", due)
 	}
 	if !strings.Contains(err.Error(), "before "+now.Add(2*time.Hour+2*time.Minute).Format(time.RFC3339)) {
 		t.Errorf("got %q, want the instant", err)

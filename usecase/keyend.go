@@ -42,7 +42,7 @@ func (k *Keys) Retire(ctx context.Context, by domain.Origin, name string, force 
 func (k *Keys) checkRetire(ctx context.Context, stored storedKeys, s domain.SealedKey, now time.Time) error {
 	switch s.Kind {
 	case domain.KeySigning:
-		return stored.signing.CheckRetire(s.Signing(domain.Secret{}), now, time.Time{}, k.rules())
+		return stored.signing.CheckRetire(s.Signing(domain.Secret{}), now, k.rules())
 	case domain.KeyToken:
 		tokens := stored.tokens()
 		// Not even by force: logins would get token strings that are refused.
