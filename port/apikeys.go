@@ -11,8 +11,8 @@ import (
 //
 // A key is identified by its id, which its creator makes. It has a hash, and perhaps a previous one. No other key has
 // its name, or one of its hashes as either of them, also when several are saved concurrently. Its version begins
-// at 1, or above those of all deleted keys, so a key under the id of a deleted one has none of its versions. Only
-// SaveAPIKey changes it.
+// at 1, or above those of all deleted keys, so a key under the id of a deleted one has none of its versions. SaveAPIKey
+// and RehashAPIKey change it.
 type APIKeys interface {
 	// SaveAPIKey creates the key if expect is 0, or replaces the key of its id if expect is that key's version, and
 	// returns its new version. It returns ErrStale if its version is not expect, if it exists and expect is 0, or if it
@@ -35,8 +35,8 @@ type APIKeys interface {
 	APIKeyByHash(ctx context.Context, hashes ...string) (domain.APIKey, error)
 	// RehashAPIKey replaces Hash, PreviousHash and the numbers of their keys by those of after, in one step, if the key
 	// with the id before.ID still has the hashes that before has; otherwise it returns ErrConflict. It returns
-	// ErrDuplicate if another key has one of the new hashes. Nothing is written then. The key keeps its version: it is
-	// the same key.
+	// ErrDuplicate if another key has one of the new hashes. Nothing is written then. The key gets the next version: a
+	// concurrent SaveAPIKey, which has the former hashes, must not put them back.
 	RehashAPIKey(ctx context.Context, before, after domain.APIKey) error
 	// APIKeysHashedWith returns the number of the keys of which one hash was made by the hash key of that number, and the
 	// first of them by name in byte order, at most limit (at least 1).

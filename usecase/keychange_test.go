@@ -478,9 +478,9 @@ func TestAPIKeysAreStoredAgainUnderTheNewestHashKey(t *testing.T) {
 		}
 	}
 	after := w.storedUnder(t, backendKey)
-	if after.HashKey != next.Number || after.Hash == before.Hash || after.Version != before.Version {
+	if after.HashKey != next.Number || after.Hash == before.Hash || after.Version != before.Version+1 {
 		t.Errorf("the API key is stored under key %d, version %d, want %d and %d", after.HashKey, after.Version,
-			next.Number, before.Version)
+			next.Number, before.Version+1)
 	}
 	_, err = w.keys.Retire(t.Context(), byOperator, "api-2", true)
 	wantCodes(t, err, "[conflict]")

@@ -29,7 +29,7 @@ UPDATE api_keys SET
   expires_at = $9, version = version + 1
 WHERE id = $1 AND version = $10 RETURNING version`
 	rehashAPIKey = `
-UPDATE api_keys SET hash = $1, previous_hash = $2, hash_key = $3, previous_hash_key = $4
+UPDATE api_keys SET hash = $1, previous_hash = $2, hash_key = $3, previous_hash_key = $4, version = version + 1
 WHERE id = $5 AND hash = $6 AND previous_hash IS NOT DISTINCT FROM $7`
 	// No index compares the two columns: one that has a hash in either of them is found under a lock. That of the keys
 	// serves, as both are written rarely.

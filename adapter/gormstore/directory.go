@@ -71,7 +71,8 @@ SELECT ` + ownColumns + ` FROM applications WHERE tenant_id = $1 AND id > $2 ORD
 	selectClients = `
 SELECT ` + ownColumns + ` FROM applications WHERE client <> '' ORDER BY tenant_id, id`
 
-	replaceClient = `UPDATE applications SET client = $1 WHERE tenant_id = $2 AND id = $3 AND client = $4`
+	replaceClient = `
+UPDATE applications SET client = $1, version = version + 1 WHERE tenant_id = $2 AND id = $3 AND client = $4`
 
 	applicationsWithPolicy = `
 SELECT ` + ownColumns + `, policy FROM applications WHERE tenant_id = $1`

@@ -124,6 +124,7 @@ func (s *Store) RehashAPIKey(ctx context.Context, before, after domain.APIKey) e
 	s.forget(k)
 	k.Hash, k.HashKey, k.PreviousHash, k.PreviousHashKey = after.Hash, after.HashKey, after.PreviousHash,
 		after.PreviousHashKey
+	k.Version++
 	s.remember(k)
 	return nil
 }

@@ -278,6 +278,7 @@ func (s *Store) RehashClientSecrets(ctx context.Context, before, after domain.Ap
 		return domain.ErrConflict
 	}
 	a.Client.Secrets = after.Client.Clone().Secrets
+	a.Version++
 	s.applications[before.TenantID][before.ID] = a
 	return nil
 }

@@ -338,13 +338,14 @@ var rehashing = []clause{
 		}
 	}},
 
-	{"APIKeys/RehashAPIKey/replaces the hashes and their keys, and neither the version nor anything else", func(e *env) {
+	{"APIKeys/RehashAPIKey/replaces the hashes and their keys, under the next version, and nothing else", func(e *env) {
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		e.must(SaveAPIKey(e.Context(), e.store, fullAPIKey()))
 		before, err := e.store.APIKeyByName(e.Context(), "backend")
 		e.must(err)
 		want := before
 		want.Hash, want.HashKey, want.PreviousHash, want.PreviousHashKey = "again", 8, "previous again", 9
+		want.Version++
 		after := want
 		after.Name, after.TenantID, after.Permissions, after.ExpiresAt = "other", "", nil, t0
 		e.must(e.store.RehashAPIKey(e.Context(), before, after))
@@ -352,8 +353,8 @@ var rehashing = []clause{
 			got, err := e.store.APIKeyByHash(e.Context(), hash)
 			e.must(err)
 			e.wantSame("by "+hash, got, want)
-			if got.Version != before.Version || got.ID != before.ID {
-				e.Errorf("got version %d of %v, want %d of %v", got.Version, got.ID, before.Version, before.ID)
+			if got.Version != want.Version || got.ID != want.ID {
+				e.Errorf("got version %d of %v, want %d of %v", got.Version, got.ID, want.Version, want.ID)
 			}
 		}
 		for _, hash := range []string{before.Hash, before.PreviousHash} {
@@ -363,6 +364,22 @@ var rehashing = []clause{
 		after.PreviousHash, after.PreviousHashKey = "", 0
 		e.must(e.store.RehashAPIKey(e.Context(), want, after))
 		e.must(e.store.RehashAPIKey(e.Context(), after, want))
+	}},
+
+	{"APIKeys/RehashAPIKey/a save of the version before it is stale, and changes nothing", func(e *env) {
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "backend", Hash: "hash", HashKey: 1}))
+		before, err := e.store.APIKeyByName(e.Context(), "backend")
+		e.must(err)
+		want := before
+		want.Hash, want.HashKey, want.Version = "again", 2, before.Version+1
+		e.must(e.store.RehashAPIKey(e.Context(), before, want))
+		renamed := before
+		renamed.Name = "renamed"
+		_, err = e.store.SaveAPIKey(e.Context(), renamed, before.Version, NewEvent())
+		e.wantErr("SaveAPIKey", err, domain.ErrStale)
+		got, err := e.store.APIKey(e.Context(), before.ID)
+		e.must(err)
+		e.wantKey("the key", got, want)
 	}},
 
 	{"APIKeys/RehashAPIKey/of a key with other hashes is a conflict, and writes nothing", func(e *env) {
@@ -399,21 +416,47 @@ var rehashing = []clause{
 		e.wantSame("the key", got, before)
 	}},
 
-	{"Applications/RehashClientSecrets/replaces the secrets, and neither the version nor anything else", func(e *env) {
+	{"Applications/RehashClientSecrets/replaces the secrets, under the next version, and nothing else", func(e *env) {
 		e.must(SaveTenant(e.Context(), e.store, fullTenant(), fullApplication()))
 		before, err := e.store.Application(e.Context(), "acme", "shop")
 		e.must(err)
 		want := before
 		want.Client = before.Client.Clone()
 		want.Client.Secrets[1].Hash, want.Client.Secrets[1].HashKey = "again", 8
+		want.Version++
 		after := want
 		after.Name, after.Client.Audiences, after.Settings = "other", nil, domain.Settings{}
 		e.must(e.store.RehashClientSecrets(e.Context(), before, after))
 		got, err := e.store.Application(e.Context(), "acme", "shop")
 		e.must(err)
 		e.wantSame("the application", got, want)
-		if got.Version != before.Version {
-			e.Errorf("got version %d, want %d", got.Version, before.Version)
+		if got.Version != want.Version {
+			e.Errorf("got version %d, want %d", got.Version, want.Version)
+		}
+	}},
+
+	{"Applications/RehashClientSecrets/a save of the version before it is stale, and changes nothing", func(e *env) {
+		e.must(SaveTenant(e.Context(), e.store, fullTenant(), fullApplication()))
+		before, err := e.store.Application(e.Context(), "acme", "shop")
+		e.must(err)
+		want := before
+		want.Client, want.Version = before.Client.Clone(), before.Version+1
+		want.Client.Secrets[0].Hash, want.Client.Secrets[0].HashKey = "again", 8
+		e.must(e.store.RehashClientSecrets(e.Context(), before, want))
+		renamed := before
+		renamed.Name = "renamed"
+		_, err = e.store.SaveApplication(e.Context(), renamed, before.Version, NewEvent())
+		e.wantErr("SaveApplication", err, domain.ErrStale)
+		tenant, err := e.store.Tenant(e.Context(), "acme")
+		e.must(err)
+		_, err = e.store.SaveTenant(e.Context(), tenant, tenant.Version, NewEvent(),
+			port.ApplicationWrite{Application: renamed, Expect: before.Version, Event: NewEvent()})
+		e.wantErr("SaveTenant", err, domain.ErrStale)
+		got, err := e.store.Application(e.Context(), "acme", "shop")
+		e.must(err)
+		e.wantSame("the application", got, want)
+		if got.Version != want.Version {
+			e.Errorf("got version %d, want %d", got.Version, want.Version)
 		}
 	}},
 

@@ -244,20 +244,24 @@ var keyChangeMutants = []mutant{
 				return f.within.APIKeyByHash(ctx, hashes...)
 			}
 		}, false},
-	{"APIKeys/RehashAPIKey/replaces the hashes and their keys, and neither the version nor anything else",
+	{"APIKeys/RehashAPIKey/replaces the hashes and their keys, under the next version, and nothing else",
 		"the number of the hash key stays", rehash(func(before, after *domain.APIKey) { after.HashKey = before.HashKey }),
 		false},
-	{"APIKeys/RehashAPIKey/replaces the hashes and their keys, and neither the version nor anything else",
-		"it is a save, with a version", func(f *faulty) {
-			f.rehashAPIKey = func(ctx context.Context, before, after domain.APIKey) error {
-				k, err := f.within.APIKey(ctx, before.ID)
-				if err != nil {
-					return err
+	{"APIKeys/RehashAPIKey/replaces the hashes and their keys, under the next version, and nothing else",
+		"the version stays", func(f *faulty) {
+			f.apiKeyByHash = func(ctx context.Context, hashes ...string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByHash(ctx, hashes...)
+				k.Version = 1
+				return k, err
+			}
+		}, false},
+	{"APIKeys/RehashAPIKey/a save of the version before it is stale, and changes nothing", "a save does not compare it",
+		func(f *faulty) {
+			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+				if k, err := f.within.APIKey(ctx, w.k.ID); err == nil && w.expect == k.Version-1 {
+					w.expect = k.Version
 				}
-				k.Hash, k.HashKey, k.PreviousHash, k.PreviousHashKey = after.Hash, after.HashKey, after.PreviousHash,
-					after.PreviousHashKey
-				_, err = f.within.SaveAPIKey(ctx, k, k.Version, NewEvent())
-				return err
+				return w.in(ctx, f.within)
 			}
 		}, false},
 	{"APIKeys/RehashAPIKey/of a key with other hashes is a conflict, and writes nothing", "the hashes are not compared",
@@ -280,16 +284,21 @@ var keyChangeMutants = []mutant{
 				return f.within.RehashAPIKey(ctx, before, after)
 			}
 		}, false},
-	{"Applications/RehashClientSecrets/replaces the secrets, and neither the version nor anything else",
-		"it is a save, with a version", func(f *faulty) {
-			f.rehashSecrets = func(ctx context.Context, before, after domain.Application) error {
-				a, err := f.within.Application(ctx, before.TenantID, before.ID)
-				if err != nil {
-					return err
+	{"Applications/RehashClientSecrets/replaces the secrets, under the next version, and nothing else",
+		"the version stays", func(f *faulty) {
+			f.application = func(ctx context.Context, tenantID, id string) (domain.Application, error) {
+				a, err := f.within.Application(ctx, tenantID, id)
+				a.Version = min(a.Version, 1)
+				return a, err
+			}
+		}, false},
+	{"Applications/RehashClientSecrets/a save of the version before it is stale, and changes nothing",
+		"a save does not compare it", func(f *faulty) {
+			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
+				if a, err := f.within.Application(ctx, w.a.TenantID, w.a.ID); err == nil && w.expect == a.Version-1 {
+					w.expect = a.Version
 				}
-				a.Client.Secrets = after.Client.Secrets
-				_, err = f.within.SaveApplication(ctx, a, a.Version, NewEvent())
-				return err
+				return w.in(ctx, f.within)
 			}
 		}, false},
 	{"Applications/RehashClientSecrets/of one that has changed is a conflict, and writes nothing",

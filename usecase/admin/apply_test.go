@@ -957,3 +957,47 @@ func TestApplyLeavesAnAPIKeyThatIsStoredUnderANewerHashKey(t *testing.T) {
 	_, err = w.byKey(t, backendKey, domain.TokenList)
 	must(t, err)
 }
+
+// Somebody changes an API key while its user's request stores it under the new hash key. The change must not put the
+// former hash back: its hash key may be retired, because no API key is stored under it, and the API key with it.
+func TestAChangeOfAnAPIKeyKeepsTheHashOfAConcurrentRequest(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	applied(t, w, kickstart())
+	before, err := w.store.APIKeyByName(t.Context(), "backend")
+	must(t, err)
+	next, err := w.keys.Rotate(t.Context(), operator.Origin, usecase.RotateKeys{Kind: domain.KeyAPI})
+	must(t, err)
+	w.clock.at = next.StartsAt.Add(time.Second)
+	must(t, w.keys.Reload(t.Context()))
+	use := func() {
+		_, err := w.byKey(t, backendKey, domain.TokenList)
+		must(t, err)
+	}
+	rename := func(k domain.APIKey) (domain.APIKey, domain.Secret, error) {
+		use()
+		k.Name = "renamed"
+		return k, domain.Secret{}, nil
+	}
+	if _, err := w.apiKeys.Change(t.Context(), operator, before.ID, admin.Expect{before.Version}, rename); !errors.Is(
+		err, domain.ErrStale) {
+		t.Errorf("of the version before: got %v, want ErrStale", err)
+	}
+	must(t, w.store.RehashAPIKey(t.Context(), apiKeyOf(t, w, before.ID), before))
+	if _, err := w.apiKeys.Change(t.Context(), operator, before.ID, nil, rename); err != nil {
+		t.Errorf("of any version: got %v", err)
+	}
+	if k := apiKeyOf(t, w, before.ID); k.Name != "renamed" || k.HashKey != next.Number {
+		t.Errorf("got %q, stored under hash key %d, want %d", k.Name, k.HashKey, next.Number)
+	}
+	_, err = w.keys.Retire(t.Context(), operator.Origin, "api-1", false)
+	must(t, err)
+	use()
+}
+
+func apiKeyOf(t *testing.T, w *world, id domain.ID) domain.APIKey {
+	t.Helper()
+	k, err := w.store.APIKey(t.Context(), id)
+	must(t, err)
+	return k
+}
