@@ -97,7 +97,8 @@ type Event struct {
 	// to all it is the former tenant.
 	TenantID string
 	// ObjectID is the id of the tenant, the application, the API key or the refresh token. For a key it is its id or,
-	// if it has none, its kind and number (`token-1`). It is empty for a scope or for several refresh tokens.
+	// if it has none, its kind and number (`token-1`); for a key and another one made in its place, it is the former's.
+	// It is empty for a scope, for several refresh tokens, and for several keys.
 	ObjectID string
 	// ApplicationID and UserID narrow the scope of a revocation, a limit or a change of a user's sessions.
 	ApplicationID, UserID string
@@ -269,14 +270,27 @@ func KeyEvent(
 		}
 		after[name] = is
 	}
-	if len(edits) == 1 {
-		e.TenantID, e.ObjectID = edits[0].After.TenantID, edits[0].After.KeyName()
+	if object, ok := objectOf(edits); ok {
+		e.TenantID, e.ObjectID = object.TenantID, object.KeyName()
 	}
 	if len(before) > 0 {
 		e.Before = EventObject(before)
 	}
 	e.After = EventObject(after)
 	return e, nil
+}
+
+// objectOf returns the key that the event of a write is about: the only one that was there before or, if none was, the
+// only one at all.
+func objectOf(edits []KeyEdit) (object SealedKey, ok bool) {
+	changed := slices.DeleteFunc(slices.Clone(edits), func(e KeyEdit) bool { return e.Before.Kind == "" })
+	if len(changed) == 0 {
+		changed = edits
+	}
+	if len(changed) != 1 {
+		return SealedKey{}, false
+	}
+	return changed[0].After, true
 }
 
 // changedFields returns the fields of k in which other differs, for an event. Of a key that other does not name, it has

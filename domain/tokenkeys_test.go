@@ -152,6 +152,36 @@ func TestMasterKeyID(t *testing.T) {
 	}
 }
 
+// The audit trail is read by object: whoever asks about a key finds what ended it, also if that made another key.
+func TestAKeyEventIsAboutTheKeyThatWasThere(t *testing.T) {
+	one := domain.SealedKey{Kind: domain.KeySigning, ID: "one", TenantID: "acme"}
+	two := domain.SealedKey{Kind: domain.KeySigning, ID: "two", TenantID: "acme"}
+	added := func(k domain.SealedKey) domain.KeyEdit { return domain.KeyEdit{After: k} }
+	changed := func(k domain.SealedKey) domain.KeyEdit {
+		after := k
+		after.RevokedAt = issued
+		return domain.KeyEdit{Before: k, After: after}
+	}
+	for name, tt := range map[string]struct {
+		edits []domain.KeyEdit
+		want  string
+	}{
+		"one is added":                  {[]domain.KeyEdit{added(one)}, "acme/one"},
+		"one is changed":                {[]domain.KeyEdit{changed(one)}, "acme/one"},
+		"one is changed, another added": {[]domain.KeyEdit{added(two), changed(one)}, "acme/one"},
+		"two are added":                 {[]domain.KeyEdit{added(one), added(two)}, "/"},
+		"two are changed":               {[]domain.KeyEdit{changed(one), changed(two)}, "/"},
+	} {
+		e, err := domain.KeyEvent(domain.KeyRevoked, tt.edits, nil, domain.Service(), issued, strings.NewReader(confidential))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := e.TenantID + "/" + e.ObjectID; got != tt.want {
+			t.Errorf("%s: got %s, want %s", name, got, tt.want)
+		}
+	}
+}
+
 func TestAKeyEventSaysWhatWasForced(t *testing.T) {
 	before := domain.SealedKey{Kind: domain.KeySigning, ID: "k", TenantID: "acme", Name: "old", Sealed: confidential}
 	after := before

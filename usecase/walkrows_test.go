@@ -186,7 +186,7 @@ func keyRows() []walkRow {
 		{"usecase.Keys.Revoke", func(t *testing.T, w *walk) {
 			_, err := w.keys.Revoke(t.Context(), byOperator, "token-1", usecase.RevokeKey{})
 			must(t, err)
-		}, `ChangeKeys key.revoked by operator: /// before after`},
+		}, `ChangeKeys key.revoked by operator: /token-1// before after`},
 		{"usecase.Keys.Reseal", func(t *testing.T, w *walk) {
 			before := w.master
 			w.master = newMasterKey(t, w.random)
