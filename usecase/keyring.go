@@ -112,13 +112,26 @@ func (k *Keys) Reload(ctx context.Context) error {
 }
 
 // fresh reads the key ring if the last reading is older than keyMaxAge. Callers that wait for a reading share its
-// result.
+// result, unless it began too long ago: the process may have been suspended in it.
 func (k *Keys) fresh(ctx context.Context) error {
-	if recent(k.Clock(), k.ring.Load().readAt, keyMaxAge+1) {
-		return nil
+	const attempts = 3 // the reading that another one waits for may be as old
+	began := k.Clock()
+	for range attempts {
+		if k.isRecent() || !k.ring.Load().readAt.Before(began) {
+			return nil
+		}
+		if err := k.readWith(ctx, false); err != nil {
+			return err
+		}
 	}
-	return k.readWith(ctx, false)
+	if k.ring.Load().readAt.Before(began) {
+		return fmt.Errorf("read the keys: %w: other readings took too long", domain.ErrUnavailable)
+	}
+	return nil
 }
+
+// isRecent reports whether the last reading is not older than keyMaxAge.
+func (k *Keys) isRecent() bool { return recent(k.Clock(), k.ring.Load().readAt, keyMaxAge+1) }
 
 // lookAgain reads the changes of the key ring, unless that was tried within the last second. It is for names that
 // any client can make up, which must not cause more than one reading a second.

@@ -363,6 +363,51 @@ func TestAKeyThatIsMadeWhileItsTenantIsLoadedIsNotMissed(t *testing.T) {
 	}
 }
 
+// suspended is a store whose next reading ends long after it began, once stop is set.
+type suspended struct {
+	usecase.KeyStore
+	stop atomic.Bool
+	ends chan struct{}
+}
+
+func (s *suspended) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
+	keys, err := s.KeyStore.KeysSince(ctx, revision, limit)
+	if s.stop.Swap(false) {
+		<-s.ends
+	}
+	return keys, err
+}
+
+// The process is suspended for hours in a reading of the ring, and another one makes a key meanwhile. A request that
+// waits for the end of that reading must not sign with what it knew.
+func TestAReadingThatBeganLongAgoIsNoReadingOfNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.issued(t, "shop")
+		store := &suspended{KeyStore: w.probe, ends: make(chan struct{})}
+		w.replica = w.openOn(t, store)
+		published(t, w.replica, "acme") // the tenant's keys are held
+		w.clock.advance(time.Minute)
+		store.stop.Store(true)
+		read := make(chan error, 1)
+		go func() { read <- w.keys.Reload(t.Context()) }()
+		synctest.Wait()
+		w.signingKey(t, domain.SealedKey{
+			TenantID: "acme", Algorithm: domain.ES256, Number: 2, ID: "next",
+			StartsAt: stored(w.clock.now()).Truncate(time.Second),
+		})
+		w.clock.advance(9 * time.Hour)
+		signed := make(chan string, 1)
+		go func() { signed <- kidOf(t, w.issued(t, "shop").AccessToken) }()
+		synctest.Wait() // it waits for the reading
+		close(store.ends)
+		if kid := <-signed; kid != "next" {
+			t.Errorf("signed by %s, want the key that another process made hours ago", kid)
+		}
+		must(t, <-read)
+	})
+}
+
 // retiring is a store in which a key can be retired, as a tool of an operator would.
 type retiring struct {
 	usecase.KeyStore

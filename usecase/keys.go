@@ -287,7 +287,7 @@ func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, er
 // while ago. If that cannot be looked up, the known keys are better than none.
 func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
 	var stale error
-	if !recent(k.Clock(), k.ring.Load().readAt, keyMaxAge+1) {
+	if !k.isRecent() {
 		soon, cancel := context.WithTimeout(ctx, KeyReadInterval)
 		stale = k.lookAgain(soon)
 		cancel()
