@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -17,61 +18,65 @@ import (
 func TestReplicasSignWithTheSameKeyForTheSameInstant(t *testing.T) {
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			r := rand.New(rand.NewPCG(seed, 1))
-			w := newWorld(t)
-			w.replica = w.open(t)
-			processes := []replica{w.open(t), w.open(t), w.open(t)}
-			algorithms := []domain.Algorithm{domain.ES256, domain.EdDSA}
-			strings := make([]domain.Secret, 3)
-			for i := range strings {
-				strings[i] = w.issued(t, "shop").TokenString
-			}
-			for range 150 {
-				p, a := processes[r.IntN(3)], algorithms[r.IntN(2)]
-				in := usecase.RotateKeys{TenantID: "acme", Algorithm: a, Now: r.IntN(4) == 0, Force: r.IntN(2) == 0}
-				var err error
-				switch r.IntN(8) {
-				case 0:
-					_, err = p.keys.Rotate(t.Context(), byOperator, in)
-				case 1:
-					_, err = p.keys.Generate(t.Context(), byOperator, usecase.NewKey{
-						Kind: domain.KeySigning, TenantID: "acme", Algorithm: a, Now: in.Now, Force: in.Force,
-					})
-				case 2:
-					err = p.keys.Prepare(t.Context(), byOperator, []usecase.SigningKeys{{TenantID: "acme", Algorithm: a}})
-					w.application(t, "acme", "shop", domain.Settings{Algorithm: &a})
-				case 3:
-					_, err = p.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{Kind: domain.KeyToken})
-				case 4:
-					_, err = (&usecase.KeyRotation{
-						Keys: p.keys, Tenants: w.store, Jobs: w.store, Clock: w.clock.now, LeaseHolder: fmt.Sprint(r.IntN(3)),
-						Pause: w.rotation().Pause,
-					}).Pass(t.Context())
-				case 5:
-					kid := published(t, p, "acme")
-					_, err = p.keys.Revoke(t.Context(), byOperator, kid[r.IntN(len(kid))], usecase.RevokeKey{NewKey: r.IntN(2) == 0})
-				case 6:
-					must(t, p.keys.Reload(t.Context()))
-				}
-				if err != nil && !errors.Is(err, domain.ErrUnsafe) && !errors.Is(err, domain.ErrConflict) {
-					t.Fatal(err)
-				}
-				w.clock.advance([]time.Duration{time.Second, 2 * time.Second, time.Minute, time.Hour, 9 * time.Hour}[r.IntN(5)])
-				one := r.IntN(len(strings))
-				var kids []string
-				for _, p := range processes {
-					out, err := p.exchange.Do(t.Context(), usecase.ExchangeInput{TokenString: strings[one]})
-					if err != nil || out.Outcome.Refused() {
-						t.Fatalf("an exchange: %s, %v", out.Outcome, err)
-					}
-					kids = append(kids, kidOf(t, out.AccessToken))
-					strings[one] = out.TokenString
-				}
-				if kids[0] != kids[1] || kids[1] != kids[2] {
-					t.Fatalf("for one instant the processes signed with %v", kids)
-				}
-			}
+			synctest.Test(t, func(t *testing.T) { replicasSignWithTheSameKey(t, rand.New(rand.NewPCG(seed, 1))) })
 		})
+	}
+}
+
+func replicasSignWithTheSameKey(t *testing.T, r *rand.Rand) {
+	w := newWorld(t)
+	w.replica = w.open(t)
+	processes := []replica{w.open(t), w.open(t), w.open(t)}
+	algorithms := []domain.Algorithm{domain.ES256, domain.EdDSA}
+	strings := make([]domain.Secret, 3)
+	for i := range strings {
+		strings[i] = w.issued(t, "shop").TokenString
+	}
+	for range 150 {
+		p, a := processes[r.IntN(3)], algorithms[r.IntN(2)]
+		in := usecase.RotateKeys{TenantID: "acme", Algorithm: a, Now: r.IntN(4) == 0, Force: r.IntN(2) == 0}
+		var err error
+		switch r.IntN(8) {
+		case 0:
+			_, err = p.keys.Rotate(t.Context(), byOperator, in)
+		case 1:
+			_, err = p.keys.Generate(t.Context(), byOperator, usecase.NewKey{
+				Kind: domain.KeySigning, TenantID: "acme", Algorithm: a, Now: in.Now, Force: in.Force,
+			})
+		case 2:
+			err = p.keys.Prepare(t.Context(), byOperator, []usecase.SigningKeys{{TenantID: "acme", Algorithm: a}})
+			w.application(t, "acme", "shop", domain.Settings{Algorithm: &a})
+		case 3:
+			_, err = p.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{Kind: domain.KeyToken})
+		case 4:
+			_, err = (&usecase.KeyRotation{
+				Keys: p.keys, Tenants: w.store, Jobs: w.store, Clock: w.clock.now, LeaseHolder: fmt.Sprint(r.IntN(3)),
+				Pause: w.rotation().Pause,
+			}).Pass(t.Context())
+		case 5:
+			kid := published(t, p, "acme")
+			_, err = p.keys.Revoke(t.Context(), byOperator, kid[r.IntN(len(kid))], usecase.RevokeKey{NewKey: r.IntN(2) == 0})
+		case 6:
+			must(t, p.keys.Reload(t.Context()))
+		}
+		if err != nil && !errors.Is(err, domain.ErrUnsafe) && !errors.Is(err, domain.ErrConflict) {
+			t.Fatal(err)
+		}
+		synctest.Wait() // a key that no request waits for takes no hours to make
+		w.clock.advance([]time.Duration{time.Second, 2 * time.Second, time.Minute, time.Hour, 9 * time.Hour}[r.IntN(5)])
+		one := r.IntN(len(strings))
+		var kids []string
+		for _, p := range processes {
+			out, err := p.exchange.Do(t.Context(), usecase.ExchangeInput{TokenString: strings[one]})
+			if err != nil || out.Outcome.Refused() {
+				t.Fatalf("an exchange: %s, %v", out.Outcome, err)
+			}
+			kids = append(kids, kidOf(t, out.AccessToken))
+			strings[one] = out.TokenString
+		}
+		if kids[0] != kids[1] || kids[1] != kids[2] {
+			t.Fatalf("for one instant the processes signed with %v", kids)
+		}
 	}
 }
 
