@@ -55,8 +55,8 @@ type KeyPatch struct {
 
 // RevokeKey is the input of [Keys.Revoke].
 type RevokeKey struct {
-	// NewKey makes a new signing key that signs immediately, because the standby cannot be trusted either. Verifiers
-	// that do not read key sets again on an unknown `kid` refuse what it signs for their cache age.
+	// NewKey makes a new signing key that signs immediately, and revokes the standbys, because they cannot be trusted
+	// either. Verifiers that do not read key sets again on an unknown `kid` refuse what it signs for their cache age.
 	NewKey bool
 }
 

@@ -268,6 +268,67 @@ func TestTheStandbySignsAfterARevocation(t *testing.T) {
 	}
 }
 
+// The standby leaked too: it never signs, neither now nor by its schedule, whether that was known at first, or the
+// request is sent once more.
+func TestADistrustedStandbyNeverSigns(t *testing.T) {
+	for name, requests := range map[string][]usecase.RevokeKey{
+		"at once":          {{NewKey: true}},
+		"and again":        {{NewKey: true}, {NewKey: true}},
+		"a second thought": {{}, {NewKey: true}, {NewKey: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.old(t)
+			first := w.signedBy(t)
+			_, err := w.rotation().Pass(t.Context())
+			must(t, err)
+			var standby string
+			for _, k := range w.sealed(t) {
+				if k.Kind == domain.KeySigning && k.TenantID == "acme" && k.ID != first {
+					standby = k.ID
+				}
+			}
+			w.clock.advance(24 * time.Hour)
+			for _, r := range requests {
+				got, err := w.keys.Revoke(t.Context(), byOperator, first, r)
+				must(t, err)
+				if got.ID != first || got.RevokedAt.IsZero() {
+					t.Errorf("got %+v, want %s, revoked", got, first)
+				}
+			}
+			now, made := w.signedBy(t), 0
+			for _, k := range w.sealed(t) {
+				switch {
+				case k.Kind != domain.KeySigning || k.TenantID != "acme":
+				case k.ID == first || k.ID == standby:
+					if k.RevokedAt.IsZero() {
+						t.Errorf("%s is not revoked", k.ID)
+					}
+				default:
+					made++
+				}
+			}
+			if now == first || now == standby || made != 1 {
+				t.Errorf("signed by %s, of %d new keys, want the only new one", now, made)
+			}
+			if !slices.ContainsFunc(w.events(t), func(e domain.Event) bool {
+				return e.Kind == domain.KeyRevoked && e.ObjectID == standby
+			}) {
+				t.Error("no event says that the standby was revoked")
+			}
+			for range 10 {
+				w.clock.advance(20 * 24 * time.Hour)
+				must(t, w.keys.Reload(t.Context()))
+				_, err := w.rotation().Pass(t.Context())
+				must(t, err)
+				if kid := w.signedBy(t); kid == standby {
+					t.Fatalf("the standby signs at %s", w.clock.now())
+				}
+			}
+		})
+	}
+}
+
 // Section 9: a shared key without a standby is revoked. Each tenant is signed for by a key that its verifiers know, if
 // there is one: the new shared key, which they do not know, signs only for tenants without keys of their own.
 func TestAStandbyOfATenantSignsAfterTheRevocationOfASharedKey(t *testing.T) {

@@ -68,13 +68,35 @@ func (k *Keys) checkRetire(ctx context.Context, stored storedKeys, s domain.Seal
 }
 
 // Revoke ends a key in an emergency. A signing key signs and verifies nothing any more; its standby signs, or a new key
-// if r.NewKey. Another token key mints a few seconds later, and the token strings of this one are refused afterwards;
-// the janitor's next pass ends their sessions. API keys that are stored under a revoked hash key are refused. It
-// returns ErrNotFound or an *Invalid. A key that is revoked already is not changed.
+// if r.NewKey, and then its standbys are revoked too. Another token key mints a few seconds later, and the token
+// strings of this one are refused afterwards; the janitor's next pass ends their sessions. API keys that are stored
+// under a revoked hash key are refused. It returns ErrNotFound or an *Invalid. A key that is revoked already is not
+// changed, and r.NewKey does the rest: the call may be a retry, or a second thought.
 //
 // Revoke returns when every process has read the change, also if ctx ends meanwhile: the change itself is stored
 // before.
 func (k *Keys) Revoke(ctx context.Context, by domain.Origin, name string, r RevokeKey) (domain.SealedKey, error) {
+	revoked, err := k.revoke(ctx, by, name, r)
+	if err == nil && r.NewKey && revoked.Kind == domain.KeySigning {
+		err = k.distrustStandbys(ctx, by, name)
+	}
+	if err != nil {
+		return domain.SealedKey{}, Wrap("revoke a key", err)
+	}
+	wait := max(keysRead, revoked.RevokedAt.Sub(k.Clock.Now()))
+	if k.Pause != nil {
+		_ = k.Pause(ctx, wait)
+	} else {
+		sleep(ctx, wait)
+	}
+	if revoked.Kind == domain.KeyToken && k.TokenKeyRevoked != nil {
+		k.TokenKeyRevoked()
+	}
+	return revoked, nil
+}
+
+// revoke stores the revocation of a key, and what replaces it.
+func (k *Keys) revoke(ctx context.Context, by domain.Origin, name string, r RevokeKey) (domain.SealedKey, error) {
 	revoked, err := k.edit(ctx, by, func(now time.Time) (step keyStep, err error) {
 		before, stored, err := k.named(ctx, name)
 		if err != nil {
@@ -103,19 +125,45 @@ func (k *Keys) Revoke(ctx context.Context, by domain.Origin, name string, r Revo
 		return step, err
 	})
 	if err != nil {
-		return domain.SealedKey{}, Wrap("revoke a key", err)
+		return domain.SealedKey{}, err
 	}
 	i := slices.IndexFunc(revoked, func(s domain.SealedKey) bool { return s.KeyName() == name })
-	wait := max(keysRead, revoked[i].RevokedAt.Sub(k.Clock.Now()))
-	if k.Pause != nil {
-		_ = k.Pause(ctx, wait)
-	} else {
-		sleep(ctx, wait)
-	}
-	if revoked[i].Kind == domain.KeyToken && k.TokenKeyRevoked != nil {
-		k.TokenKeyRevoked()
-	}
 	return revoked[i], nil
+}
+
+// distrustStandbys has a key that was made after the revocation of a signing key sign in its place, and revokes the
+// standbys that were made before. Each is a write of its own, with an event about its key; a retry does the rest.
+func (k *Keys) distrustStandbys(ctx context.Context, by domain.Origin, name string) error {
+	var standbys []string
+	_, err := k.edit(ctx, by, func(now time.Time) (step keyStep, err error) {
+		revoked, stored, err := k.named(ctx, name)
+		if err != nil {
+			return step, err
+		}
+		standbys = stored.standbysOf(revoked, now)
+		signs, ok := stored.signing.SigningAt(revoked.Algorithm, now)
+		if ok && !signs.CreatedAt.Before(revoked.RevokedAt) {
+			return step, nil
+		}
+		step.kind = domain.KeyAdded
+		return step, k.addSuccessor(ctx, &step, stored, revoked, now, now)
+	})
+	for _, standby := range standbys {
+		if err == nil {
+			_, err = k.revoke(ctx, by, standby, RevokeKey{})
+		}
+	}
+	return err
+}
+
+// standbysOf returns the ids of the standbys of a revoked signing key that were made before its revocation.
+func (s storedKeys) standbysOf(revoked domain.SealedKey, now time.Time) (ids []string) {
+	for _, row := range s.of(domain.KeySigning, revoked.Algorithm) {
+		if row.Published() && row.StartsAt.After(now) && row.CreatedAt.Before(revoked.RevokedAt) {
+			ids = append(ids, row.ID)
+		}
+	}
+	return ids
 }
 
 // revokeSigning plans the rest of the revocation of a signing key: a new key, if it is asked for, or if no other would
@@ -126,17 +174,24 @@ func (k *Keys) revokeSigning(
 ) error {
 	others := slices.DeleteFunc(slices.Clone(stored.signing.Published()),
 		func(key domain.SigningKey) bool { return key.ID == s.ID })
-	if !r.NewKey && len(others) > 0 {
+	switch {
+	case r.NewKey:
+		return k.addSuccessor(ctx, step, stored, s, now, now)
+	case len(others) > 0:
 		return nil
 	}
-	fresh := domain.SealedKey{
+	fresh := domain.SigningKey{TenantID: s.TenantID, Algorithm: s.Algorithm, CreatedAt: now}
+	return k.addSuccessor(ctx, step, stored, s, now, stored.signing.SafeStart(fresh, now, k.rules()))
+}
+
+// addSuccessor plans a new key of the scope of s with that start.
+func (k *Keys) addSuccessor(
+	ctx context.Context, step *keyStep, stored storedKeys, s domain.SealedKey, now, start time.Time,
+) error {
+	next, err := k.newSigningKey(ctx, domain.SealedKey{
 		Kind: domain.KeySigning, TenantID: s.TenantID, Algorithm: s.Algorithm,
-		Number: stored.next(domain.KeySigning, s.Algorithm), CreatedAt: now, StartsAt: now,
-	}
-	if !r.NewKey {
-		fresh.StartsAt = stored.signing.SafeStart(fresh.Signing(domain.Secret{}), now, k.rules())
-	}
-	next, err := k.newSigningKey(ctx, fresh, 0)
+		Number: stored.next(domain.KeySigning, s.Algorithm), CreatedAt: now, StartsAt: start,
+	}, 0)
 	step.add = append(step.add, next)
 	return err
 }

@@ -399,16 +399,17 @@ func (l *line) keyRevoke(r *resource) *cobra.Command {
 		Use: "revoke ID", Short: "End a key in an emergency",
 		Long: `End a key that leaked. Tokens that it made are refused: access tokens as soon as a verifier follows
 the revocations or reads the keys again, token strings within seconds, and the sessions whose token
-strings it made end. The standby signs now. With --new-key a new key signs instead, because the
-standby cannot be trusted either; verifiers that do not read the keys again for an unknown kid then
-refuse all access tokens until they do, which can take hours.
+strings it made end. The standby signs now. With --new-key a new key signs instead, and the standby
+is revoked too, because it cannot be trusted either; verifiers that do not read the keys again for
+an unknown kid then refuse all access tokens until they do, which can take hours. After a revocation
+without it, the same command with --new-key does the rest.
 
 It asks for a confirmation: the id of the key is typed on the terminal. Without a terminal --yes is
 needed. It ends when every process of the service knows of it, after some seconds.`,
 		Example: "  refreshd key revoke KEY --dry-run\n  refreshd key revoke KEY --yes",
 		Args:    oneID(r.name), ValidArgsFunction: r.complete,
 	}
-	c.Flags().BoolVar(&newKey, "new-key", false, "a new key takes its place, not the standby")
+	c.Flags().BoolVar(&newKey, "new-key", false, "a new key takes its place, and the standby is revoked too")
 	c.Flags().BoolVar(&dry, "dry-run", false, "show the key, and revoke none")
 	confirm.add(c)
 	output.add(c)
@@ -503,8 +504,8 @@ func (r *resource) retirement(id string, data json.RawMessage) string {
 func (r *resource) revocation(id string, newKey bool) string {
 	effect := fmt.Sprintf("This ends the %s, and what it made is refused", r.what(id))
 	if newKey {
-		effect += ". A new key signs now: verifiers that do not read the keys again for an unknown kid refuse all " +
-			"access tokens until they do"
+		effect += ". Its standby ends too, and a new key signs now: verifiers that do not read the keys again for an " +
+			"unknown kid refuse all access tokens until they do"
 	}
 	return effect
 }

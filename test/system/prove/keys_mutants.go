@@ -61,8 +61,7 @@ var keyMutants = []mutant{
 	},
 	{
 		name: "revocation-makes", says: "after a revocation a new key signs, and not the standby", scene: "keys-caches",
-		changes: []change{{"usecase/keyend.go", "	if !r.NewKey && len(others) > 0 {\n",
-			"	if !r.NewKey && len(others) > 1000 {\n"}},
+		changes: []change{{"usecase/keyend.go", "	case len(others) > 0:\n", "	case len(others) > 1000:\n"}},
 	},
 	{
 		name: "unsealed", says: "the new master key is in force although it has not sealed the token keys",
