@@ -200,7 +200,10 @@ func covers(endpoint, path string) bool {
 // Validate returns an *Invalid that names every field that is wrong.
 func (k APIKey) Validate() error {
 	var p Problems
-	checkOwnerID(&p, "name", k.Name)
+	if k.Name == "" {
+		p.Add("name", Blank, "this is required")
+	}
+	checkName(&p, "name", k.Name)
 	if k.TenantID != "" {
 		checkTenantID(&p, "tenantId", k.TenantID)
 	}

@@ -80,7 +80,7 @@ func IsApplicationID(id string) bool {
 func (t Tenant) Validate() error {
 	var p Problems
 	checkTenantID(&p, "id", t.ID)
-	checkText(&p, "name", t.Name, maxName)
+	checkName(&p, "name", t.Name)
 	if t.Issuer != "" && !isIssuer(t.Issuer) {
 		p.Add("issuer", Malformed,
 			"use an https or http URL without query, fragment and user, of at most 255 characters")
@@ -139,7 +139,7 @@ func isIssuer(s string) bool {
 func (a Application) Validate(t Tenant) error {
 	var p Problems
 	checkOwnerID(&p, "id", a.ID)
-	checkText(&p, "name", a.Name, maxName)
+	checkName(&p, "name", a.Name)
 	a.Client.validate(&p, a.ID)
 	a.Settings.validate(&p)
 	if p.Err() == nil {

@@ -70,7 +70,7 @@ func checkTenantID(p *Problems, field, id string) {
 
 const tenantAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-"
 
-// checkOwnerID adds a problem unless id is a valid application id, user id or name: 1 to 255 bytes of UTF-8, no control
+// checkOwnerID adds a problem unless id is a valid application id, user id or role: 1 to 255 bytes of UTF-8, no control
 // characters, no white space at the ends.
 func checkOwnerID(p *Problems, field, id string) {
 	if id == "" {
@@ -93,6 +93,19 @@ func checkText(p *Problems, field, s string, limit int) {
 		p.Add(field, Malformed, "remove the white space at the ends")
 	}
 }
+
+// checkName adds a problem unless s can be the name of something that operators administer. In a list on a terminal it
+// must not hide characters, reverse its line, or look like another name. Empty is valid.
+func checkName(p *Problems, field, s string) {
+	if strings.ContainsFunc(s, func(r rune) bool { return unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) }) {
+		p.Add(field, Malformed, "invisible characters, line separators and controls of the direction of text are not allowed")
+		return
+	}
+	checkText(p, field, s, maxName)
+}
+
+// CheckKeyName adds a problem to p unless name can be the name of a key.
+func CheckKeyName(p *Problems, field, name string) { checkName(p, field, name) }
 
 // checkScope adds a problem unless s is a scope-token of RFC 6749, section 3.3.
 func checkScope(p *Problems, field, s string) {

@@ -23,3 +23,23 @@ func TestNewObject(t *testing.T) {
 		}
 	}
 }
+
+// Names are read by people in lists on terminals and in the audit trail: one must not show as another, or reverse or
+// break its line.
+func TestANameHasNoCharactersThatDeceive(t *testing.T) {
+	for _, c := range []rune{
+		'\u202e', '\u2066', '\u200e', '\u200b', '\u200d', '\ufeff', '\u00ad', '\U000e0041', '\u2028', '\u2029', '\u0085', '\x1b',
+	} {
+		name := "back" + string(c) + "end"
+		wantCodes(t, domain.Tenant{ID: "acme", Name: name}.Validate(), "[invalid]name")
+		wantCodes(t, domain.Application{ID: "shop", Name: name}.Validate(domain.Tenant{ID: "acme"}), "[invalid]name")
+		wantCodes(t, domain.APIKey{Name: name}.Validate(), "[invalid]name")
+		var p domain.Problems
+		domain.CheckKeyName(&p, "name", name)
+		wantCodes(t, p.Err(), "[invalid]name")
+	}
+	for _, name := range []string{"Müller & Söhne", "株式会社", "עברית", "café ☕"} {
+		wantCodes(t, domain.Tenant{ID: "acme", Name: name}.Validate())
+		wantCodes(t, domain.APIKey{Name: name}.Validate())
+	}
+}

@@ -312,7 +312,7 @@ func (n NewKey) validate() error {
 	default:
 		p.Add("kind", domain.Malformed, "use one of signing, token, api")
 	}
-	checkKeyName(&p, n.Name)
+	domain.CheckKeyName(&p, "name", n.Name)
 	if n.Now && !n.StartsAt.IsZero() {
 		p.Add("startsInstant", domain.Conflict, "a key that signs now has no other start: omit one of them")
 	}
@@ -323,13 +323,6 @@ func (n NewKey) validate() error {
 var rsaSizes = []int{2048, 3072, 4096}
 
 func (n NewKey) isRSA() bool { return n.Algorithm == domain.RS256 || n.Algorithm == domain.PS256 }
-
-// checkKeyName adds a problem if name cannot be the name of a key.
-func checkKeyName(p *domain.Problems, name string) {
-	if name != "" && !domain.IsApplicationID(name) {
-		p.Add("name", domain.Malformed, "use at most 255 bytes of UTF-8 without control characters and outer blanks")
-	}
-}
 
 // content returns the private key of n, or random bytes.
 func (k *Keys) content(ctx context.Context, n NewKey) (domain.Secret, error) {
@@ -496,7 +489,7 @@ func (k *Keys) Change(
 ) (domain.SealedKey, error) {
 	if patch.Name != nil {
 		var p domain.Problems
-		if checkKeyName(&p, *patch.Name); p.Err() != nil {
+		if domain.CheckKeyName(&p, "name", *patch.Name); p.Err() != nil {
 			return domain.SealedKey{}, p.Err()
 		}
 	}

@@ -1001,3 +1001,13 @@ func apiKeyOf(t *testing.T, w *world, id domain.ID) domain.APIKey {
 	must(t, err)
 	return k
 }
+
+// A dry run must find the names that the keys cannot have, before others of the file are written.
+func TestApplyRefusesANameOfAKeyThatDeceives(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := kickstart()
+	k.Keys = []admin.ImportedKey{{NewKey: usecase.NewKey{ID: "former-1", Kind: domain.KeySigning, Name: "a\u202eb"}}}
+	_, err := w.apply.DryRun(t.Context(), k)
+	wantCodes(t, err, "[invalid]keys[0].name")
+}

@@ -32,6 +32,7 @@ func (k Kickstart) validateKeys(p *domain.Problems) {
 				"and not the form of token-1")
 		}
 		checkUnique(p, at+"id", ids, key.ID)
+		domain.CheckKeyName(p, at+"name", key.Name)
 		if key.TenantID != "" && !domain.IsTenantID(key.TenantID) {
 			p.Add(at+"tenantId", domain.Malformed, "no tenant has an id of this form")
 		}
