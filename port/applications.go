@@ -33,7 +33,7 @@ type Applications interface {
 
 	// RehashClientSecrets replaces the client secrets of an application by those in after, in one step, if the
 	// application still has the Client that before has; otherwise, and if it does not exist, it returns ErrConflict, with
-	// nothing written. The application gets the next version: a concurrent save, which has the former hashes, must not
+	// nothing written. The application gets a new version: a concurrent save, which has the former hashes, must not
 	// put them back.
 	RehashClientSecrets(ctx context.Context, before, after domain.Application) error
 	// ApplicationsHashedWith returns the number of the applications of which one client secret was hashed by the hash key

@@ -10,7 +10,7 @@ import (
 //
 // A tenant and its applications draw their versions from one counter, so none of these versions is used twice, not even
 // for an object that is created under the id of a deleted one. The counter begins at 1, and begins again only after the
-// last trace of a deleted tenant was purged. Only a save changes the version of an object.
+// last trace of a deleted tenant was purged. Only a save, and RehashClientSecrets, change the version of an object.
 type Tenants interface {
 	// SaveTenant creates the tenant if expect is 0, or replaces it if expect is its version. In the same step it does
 	// the same with these of its applications, each with its own event. Its other applications stay. The applications

@@ -278,7 +278,8 @@ func (s *Store) RehashClientSecrets(ctx context.Context, before, after domain.Ap
 		return domain.ErrConflict
 	}
 	a.Client.Secrets = after.Client.Clone().Secrets
-	a.Version++
+	s.versions[before.TenantID]++
+	a.Version = s.versions[before.TenantID]
 	s.applications[before.TenantID][before.ID] = a
 	return nil
 }

@@ -416,7 +416,7 @@ var rehashing = []clause{
 		e.wantSame("the key", got, before)
 	}},
 
-	{"Applications/RehashClientSecrets/replaces the secrets, under the next version, and nothing else", func(e *env) {
+	{"Applications/RehashClientSecrets/replaces the secrets, under a new version, and nothing else", func(e *env) {
 		e.must(SaveTenant(e.Context(), e.store, fullTenant(), fullApplication()))
 		before, err := e.store.Application(e.Context(), "acme", "shop")
 		e.must(err)
@@ -432,6 +432,40 @@ var rehashing = []clause{
 		e.wantSame("the application", got, want)
 		if got.Version != want.Version {
 			e.Errorf("got version %d, want %d", got.Version, want.Version)
+		}
+		e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", want.Version, NewEvent()))
+		again, err := e.store.SaveApplication(e.Context(), before, 0, NewEvent())
+		e.must(err)
+		if again <= want.Version {
+			e.Errorf("created again with version %d, want one above %d", again, want.Version)
+		}
+	}},
+
+	{"Applications/RehashClientSecrets/a concurrent save does not put the former secrets back", func(e *env) {
+		e.must(SaveTenant(e.Context(), e.store, fullTenant(), fullApplication()))
+		hs := e.handles(2)
+		for round := range 20 {
+			before, err := e.store.Application(e.Context(), "acme", "shop")
+			e.must(err)
+			renamed, after := before, before
+			renamed.Name = fmt.Sprint("round ", round)
+			after.Client = before.Client.Clone()
+			after.Client.Secrets[0].Hash = fmt.Sprint("hash ", round)
+			errs := make([]error, 2)
+			together(2, func(i int) {
+				if i == 0 {
+					_, errs[0] = hs[0].SaveApplication(e.Context(), renamed, before.Version, NewEvent())
+					return
+				}
+				errs[1] = hs[1].RehashClientSecrets(e.Context(), before, after)
+			})
+			e.must(errs[1]) // a save that was first has the same secrets
+			if errs[0] != nil {
+				e.wantErr("SaveApplication", errs[0], domain.ErrStale)
+			}
+			got, err := e.store.Application(e.Context(), "acme", "shop")
+			e.must(err)
+			e.wantSame("the hash", got.Client.Secrets[0].Hash, after.Client.Secrets[0].Hash)
 		}
 	}},
 

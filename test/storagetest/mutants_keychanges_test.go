@@ -284,7 +284,7 @@ var keyChangeMutants = []mutant{
 				return f.within.RehashAPIKey(ctx, before, after)
 			}
 		}, false},
-	{"Applications/RehashClientSecrets/replaces the secrets, under the next version, and nothing else",
+	{"Applications/RehashClientSecrets/replaces the secrets, under a new version, and nothing else",
 		"the version stays", func(f *faulty) {
 			f.application = func(ctx context.Context, tenantID, id string) (domain.Application, error) {
 				a, err := f.within.Application(ctx, tenantID, id)
@@ -292,6 +292,21 @@ var keyChangeMutants = []mutant{
 				return a, err
 			}
 		}, false},
+	{"Applications/RehashClientSecrets/a concurrent save does not put the former secrets back", "a save does not compare the version",
+		func(f *faulty) {
+			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
+				for {
+					a, err := f.within.Application(ctx, w.a.TenantID, w.a.ID)
+					if err != nil {
+						return w.in(ctx, f.within)
+					}
+					w.expect = a.Version
+					if version, err := w.in(ctx, f.within); !errors.Is(err, domain.ErrStale) {
+						return version, err
+					}
+				}
+			}
+		}, true},
 	{"Applications/RehashClientSecrets/a save of the version before it is stale, and changes nothing",
 		"a save does not compare it", func(f *faulty) {
 			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
