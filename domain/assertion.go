@@ -67,11 +67,10 @@ func AssertionSubject(text Secret) string {
 		return ""
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(segments[1])
-	var claims struct {
-		Subject string `json:"sub"`
-	}
-	if err != nil || json.Unmarshal(payload, &claims) != nil {
+	var claims map[string]json.RawMessage
+	var subject string
+	if err != nil || json.Unmarshal(payload, &claims) != nil || json.Unmarshal(claims["sub"], &subject) != nil {
 		return ""
 	}
-	return claims.Subject
+	return subject
 }

@@ -106,6 +106,21 @@ func hashAccessToken(t Secret) string {
 	return base64.RawURLEncoding.EncodeToString(hash[:])
 }
 
+// URLsByIssuer returns the URLs of a request with that path to a service that clients reach by the issuer of a tenant.
+// Endpoints of the tenant are below the issuer, without the prefix that names the tenant (RFC 8414, section 2); all
+// others are at the issuer's host.
+func URLsByIssuer(issuer, tenantID, path string) []string {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return nil
+	}
+	urls := []string{u.Scheme + "://" + u.Host + path}
+	if rest, below := strings.CutPrefix(path, derivedIssuer+tenantID+"/"); below {
+		urls = append(urls, strings.TrimSuffix(issuer, "/")+"/"+rest)
+	}
+	return urls
+}
+
 // Replay identifies the proof among all that were made: two proofs have the same one only if they are of one key and
 // one `jti`.
 func (p Proof) Replay() [sha256.Size]byte { return sha256.Sum256([]byte(p.Key + "." + p.ID)) }
