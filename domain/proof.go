@@ -52,7 +52,7 @@ func RefuseProof(reason string) error {
 // RefuseNonce returns an ErrProofNonce.
 func RefuseNonce() error {
 	return fmt.Errorf("%w: %w", ErrProofNonce, NewInvalid(ProofHeader, Unproved,
-		"make another proof, with the nonce of the header DPoP-Nonce, and send the request again"))
+		"make a new proof, with the nonce of the header DPoP-Nonce, and send the request again"))
 }
 
 // Limits of a proof.

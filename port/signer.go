@@ -47,9 +47,9 @@ type Signer interface {
 	// refuse. The caller checks what the proof says.
 	ParseProof(text string) (domain.Proof, error)
 
-	// ParseClientKeys returns a *domain.Invalid of no field unless text is a JWK Set (RFC 7517, section 5) of 1 to 10
-	// public keys to verify with: RSA of 2048 to 4096 bits, P-256 or Ed25519. It never quotes the text, which may hold a
-	// private key by mistake.
+	// ParseClientKeys returns a *domain.Invalid of the field clientKeys unless text is a JWK Set (RFC 7517, section 5) of
+	// 1 to 10 public keys to verify with: RSA of 2048 to 4096 bits, P-256 or Ed25519. It never quotes the text, which may
+	// hold a private key by mistake.
 	ParseClientKeys(text string) error
 
 	// VerifyAssertion parses a JWT and verifies its signature with one of the keys, which ParseClientKeys accepts: one

@@ -108,8 +108,8 @@ func (p *Proofs) byIssuer(ctx context.Context, in ProofInput) ([]string, error) 
 }
 
 // NextNonce returns the nonce for the next proof of a client, after a request that Check ended with err: if the proof
-// had none that is current, or if all proofs must have one. It is empty if the client needs none. A nonce that nobody
-// demands would cost each client that was idle for some minutes a second request, and prevent nothing.
+// had none that is current, or if all proofs must have one. It is empty if the client needs none. A nonce that is
+// not demanded would cost each client that was idle for some minutes a second request, and prevent nothing.
 func (p *Proofs) NextNonce(err error) (string, error) {
 	if !p.DemandNonce && !errors.Is(err, domain.ErrProofNonce) {
 		return "", nil

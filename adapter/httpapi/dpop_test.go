@@ -82,7 +82,7 @@ func TestABoundTokenIsNotExchangedWithoutItsProof(t *testing.T) {
 		before := s.stored(t, issued.RefreshTokenID)
 		for i, tokenString := range strings {
 			for name, with := range map[string][]option{
-				"without a proof":            nil,
+				"without a DPoP proof":       nil,
 				"with a proof of another":    {s.proof(t, other)},
 				"with an API key":            {as("exchanger"), tenant(aTenant)},
 				"with that and such a proof": {as("exchanger"), tenant(aTenant), s.proof(t, other)},
@@ -117,8 +117,8 @@ func TestABoundTokenInACookieNeedsItsProof(t *testing.T) {
 		with []option
 		code string
 	}{
-		"without a proof": {nil, "[unproved]refreshToken"},
-		"with a bad one":  {[]option{header("DPoP", "proof")}, "[unproved]DPoP"},
+		"without a DPoP proof": {nil, "[unproved]refreshToken"},
+		"with a bad one":       {[]option{header("DPoP", "proof")}, "[unproved]DPoP"},
 	} {
 		a := s.do(t, "POST", "/jwt/refresh", append(c.with, cookie("refresh_token", issued.RefreshToken),
 			header("Sec-Fetch-Site", "same-origin"))...).want(t, 400, c.code)
@@ -133,7 +133,7 @@ func TestABoundTokenInACookieNeedsItsProof(t *testing.T) {
 		header("Sec-Fetch-Site", "same-origin"), s.proof(t, key)).want(t, 200)
 }
 
-// A proof that is not for this request is refused although its key is the right one, and the session stays as it is.
+// A proof that is not for this request is refused although its key is the right one, and the session stays unchanged.
 // RFC 9449, sections 4.3 and 11.1.
 func TestAProofThatIsNotForThisExchangeIsRefused(t *testing.T) {
 	s := newService(t)

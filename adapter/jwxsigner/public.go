@@ -111,7 +111,7 @@ func (s *Signer) VerifyAssertion(keys string, text domain.Secret) (domain.Assert
 // ParseClientKeys implements [port.Signer].
 func (s *Signer) ParseClientKeys(text string) error {
 	if _, err := parsePublicSet(text); err != nil {
-		return domain.NewInvalid("", domain.Malformed, err.Error())
+		return domain.NewInvalid(domain.FieldClientKeys, domain.Malformed, err.Error())
 	}
 	return nil
 }

@@ -107,9 +107,9 @@ func TestAClientAuthenticatesBeforeItsProofIsUsed(t *testing.T) {
 	key := dpop.NewKey(t)
 	g := s.loginBound(t, "backend", key)
 	s.wait(time.Hour)
-	once := proofFor(t, s, key)
+	once, client := proofFor(t, s, key), basic("backend", s.secrets["acme backend"])
 	s.token(t, refresh(g.TokenString), basic("backend", "wrong-wrong-wrong-wrong-wrong"), once).
 		want(t, 401, "invalid_client")
-	s.token(t, refresh(g.TokenString), basic("backend", s.secrets["acme backend"]), once).want(t, 200, "")
-	s.token(t, refresh(g.TokenString), basic("backend", s.secrets["acme backend"]), once).want(t, 400, "invalid_dpop_proof")
+	s.token(t, refresh(g.TokenString), client, once).want(t, 200, "")
+	s.token(t, refresh(g.TokenString), client, once).want(t, 400, "invalid_dpop_proof")
 }

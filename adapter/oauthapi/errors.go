@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// The codes of errors: RFC 6749, section 5.2, RFC 7009, section 2.2.1, RFC 8707, section 2, and RFC 9449, sections 5 and
-// 8.
+// The codes of errors: RFC 6749, section 5.2, RFC 7009, section 2.2.1, RFC 8707, section 2, and RFC 9449, sections
+// 5 and 8.
 // The last two are those of section 4.1.2.1 of RFC 6749, for what section 5.2 has no code for.
 const (
 	invalidRequest       = "invalid_request"

@@ -20,7 +20,7 @@ const NonceHeader = "DPoP-Nonce"
 // the tenant that the request names, if any. The error is a domain.ErrProof if there is more than one header.
 //
 // The proof must be made for the public URL with the path of the request as it was sent (RFC 9449, section 4.3), or for
-// the tenant's issuer. Host and forwarded headers do not count: whoever sends a stolen proof chooses them.
+// the tenant's issuer. Host and forwarded headers do not count: the sender of a stolen proof chooses them.
 func ProofOf(c echo.Context, tenantID string) (func(context.Context) (string, error), error) {
 	sent := c.Request().Header.Values(domain.ProofHeader)
 	m := LogRecord(c).mount
