@@ -168,7 +168,7 @@ func (s *service) administration(ctx context.Context, publicURL string) (*admina
 		},
 		Applications: &admin.Applications{
 			Tenants: s.store, Applications: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,
-			ParseClientKeys: s.signer.ParseClientKeys,
+			ParseClientKeys: s.keys.Signer.ParseClientKeys,
 		},
 		APIKeys: &admin.APIKeys{
 			APIKeys: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,
