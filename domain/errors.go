@@ -50,6 +50,7 @@ const (
 	Forbidden Reason = "forbidden" // more than the caller may do itself
 	Stale     Reason = "stale"     // names a version that the object no longer has
 	Unsafe    Reason = "unsafe"    // would make valid tokens invalid: see UnsafeStep
+	Unproved  Reason = "unproved"  // lacks the proof of a key, or has one that is not valid
 )
 
 // FieldError is one problem of one field of an input. Field is the name on the wire and in the kickstart file, with

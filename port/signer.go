@@ -7,8 +7,8 @@ import (
 )
 
 // Signer signs and verifies access tokens: JWTs in compact form (RFC 7519), with `typ`, `alg` and `kid` in the header.
-// It also signs proofs of views, which no method here verifies. It is safe for concurrent use. Errors other than the
-// named sentinels are operational.
+// It also signs proofs of views, which no method here verifies, and verifies what clients sign. It is safe for
+// concurrent use. Errors other than the named sentinels are operational.
 type Signer interface {
 	// NewKey makes a private key for the algorithm, in PKCS #8, DER. bits is the size of an RSA key: 2048, 3072 or 4096;
 	// 0 for 2048. Keys of other algorithms have one size, and bits must be 0.
@@ -40,6 +40,23 @@ type Signer interface {
 	// JWKS returns the public keys as a JWK Set (RFC 7517, section 5), ordered by `kid`. The same keys give the same
 	// bytes.
 	JWKS(keys []domain.SigningKey) ([]byte, error)
+
+	// ParseProof parses a DPoP proof (RFC 9449, section 4.2) and verifies its signature with the public key in its own
+	// header, by ES256, EdDSA, RS256 or PS256. Any other proof is an ErrProof: among others one of more than
+	// [domain.MaxProof] bytes, one of another `typ`, one with a private key, and one with a key that ParseClientKeys would
+	// refuse. The caller checks what the proof says.
+	ParseProof(text string) (domain.Proof, error)
+
+	// ParseClientKeys returns a *domain.Invalid of the field clientKeys unless text is a JWK Set (RFC 7517, section 5) of
+	// 1 to 10 public keys to verify with: RSA of 2048 to 4096 bits, P-256 or Ed25519. It never quotes the text, which may
+	// hold a private key by mistake.
+	ParseClientKeys(text string) error
+
+	// VerifyAssertion parses a JWT and verifies its signature with one of the keys, which ParseClientKeys accepts: one
+	// of the `kid` in the header, if that has one, or without a `kid`. An assertion that does not verify, for any reason,
+	// is an ErrUnauthorized, as is one of more than [domain.MaxAssertion] bytes. The caller checks what the assertion
+	// says.
+	VerifyAssertion(keys string, text domain.Secret) (domain.Assertion, error)
 
 	// Forget drops what the signer keeps of the key. It may be used again.
 	Forget(key domain.SigningKey)

@@ -91,6 +91,9 @@ func findClient(
 }
 
 func (a *AuthenticateClient) check(ctx context.Context, c ClientCredential) (ClientAuth, error) {
+	if c.ClientID == "" { // the assertion names the client (RFC 7521, section 4.2)
+		c.ClientID = domain.AssertionSubject(c.Assertion)
+	}
 	app, err := findClient(ctx, a.Applications, c.TenantID, c.ClientID)
 	if err != nil {
 		return ClientAuth{}, err

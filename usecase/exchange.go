@@ -60,6 +60,10 @@ type ExchangeInput struct {
 	// is called once the token string is genuine and Limit has admitted it. Do returns its error unchanged; nothing was
 	// decided then.
 	Authenticate func(context.Context) (ClientAuth, error)
+	// Prove, if set, returns Binding, with the error of a proof that is refused. It is called after Limit and
+	// Authenticate, so that only a genuine token string costs the verification of a proof, and only one that may be
+	// exchanged uses the proof up. Do returns its error unchanged; nothing was decided then.
+	Prove func(context.Context) (binding string, err error)
 	// Limit, if set, is called before the store, and only if the token string is genuine. authenticated is
 	// Authenticated. Do returns its error unchanged; nothing was decided then.
 	Limit func(t domain.PresentedToken, authenticated bool) error
@@ -138,6 +142,11 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 	}
 	if in.ApplicationID != "" && !domain.IsApplicationID(in.ApplicationID) {
 		return Exchanged{Outcome: domain.RefusedInvalid}, nil
+	}
+	if in.Prove != nil {
+		if in.Binding, err = in.Prove(ctx); err != nil {
+			return Exchanged{}, err
+		}
 	}
 	call := domain.Call{
 		Generation: presented.Generation, Now: x.Clock.Now(), TenantID: in.TenantID, ApplicationID: in.ApplicationID,

@@ -312,6 +312,8 @@ type session struct {
 
 // notary is a signer that records what it signed. Its signatures are as deterministic as real ones.
 type notary struct {
+	port.Signer // nil, for the methods that no story calls: they import no key, and verify nothing of clients
+
 	random *counting
 	signed sync.Map // by token: a signedToken
 }
@@ -325,11 +327,6 @@ func (n *notary) NewKey(domain.Algorithm, int) (domain.Secret, error) {
 	b := make([]byte, domain.KeySize)
 	_, err := n.random.Read(b)
 	return domain.NewSecret(string(b)), err
-}
-
-// ParseKey is not called: no story imports a key.
-func (n *notary) ParseKey(domain.Secret) (domain.PrivateKey, error) {
-	return domain.PrivateKey{}, errors.New("a notary parses no key")
 }
 
 func (n *notary) Sign(_ context.Context, key domain.SigningKey, t domain.AccessToken) (string, error) {
@@ -347,11 +344,6 @@ func (n *notary) Verify(ctx context.Context, find port.FindKey, token string) (d
 		return domain.AccessToken{}, err
 	}
 	return t.(signedToken).AccessToken, nil
-}
-
-// SignProof is not called: no story opens a stream.
-func (n *notary) SignProof(context.Context, domain.SigningKey, domain.ViewProof) (string, error) {
-	return "", errors.New("a notary signs no proof")
 }
 
 func (n *notary) Forget(domain.SigningKey) {}

@@ -125,6 +125,7 @@ func newEmptyService(t testing.TB) *service {
 		},
 	}
 	s.options = web.Options{
+		Proofs:         &usecase.Proofs{Signer: signer, Keys: keys, Tenants: store, PublicURL: publicURL, Clock: s.clock},
 		Authenticate:   &usecase.Authenticate{APIKeys: store, Tokens: store, Tenants: store, Keys: keys, Clock: s.clock},
 		Log:            slog.New(slog.NewJSONHandler(&checks.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Pages:          web.Pages{Origins: origins},

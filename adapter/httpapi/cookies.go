@@ -41,7 +41,7 @@ func cookieName(places ...*string) (string, error) {
 var cookies = web.Cookies{Path: "/jwt/refresh"}
 
 // refuseCookies deletes the cookies if err means that they belong to several sessions, of which none can be chosen. The
-// next login then succeeds. It returns err, or the error of the guard.
+// next login then succeeds. After a proof that was refused they are kept. It returns err, or the error of the guard.
 func (a *API) refuseCookies(c echo.Context, name string, err error) error {
 	record := web.LogRecord(c)
 	switch {
@@ -51,6 +51,9 @@ func (a *API) refuseCookies(c echo.Context, name string, err error) error {
 		}
 	case errors.Is(err, usecase.ErrSeveralSessions):
 		record.ChargeExchange(false)
+	case errors.Is(err, domain.ErrProof), errors.Is(err, domain.ErrProofNonce):
+		record.ChargeExchange(false)
+		return err
 	default:
 		return err
 	}

@@ -193,7 +193,7 @@ func TestEachDialectHasItsDocumentAndItsHeaders(t *testing.T) {
 	for path, want := range map[string][2]string{
 		"/t/acme/tiny/greet": {"Tiny-Proof", "OPTIONS, POST"},
 		"/jwt/issue": {
-			"Authorization,Content-Type,X-Stencil-TenantId,X-Stencil-Tenanid,X-Tenant-Id,X-Request-Id", "OPTIONS, POST",
+			"Authorization,Content-Type,X-Stencil-TenantId,X-Stencil-Tenanid,X-Tenant-Id,X-Request-Id,DPoP", "OPTIONS, POST",
 		},
 	} {
 		got := s.send("OPTIONS", path, "", "Origin", ourOrigin).Header
@@ -202,7 +202,8 @@ func TestEachDialectHasItsDocumentAndItsHeaders(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"/t/acme/tiny/greet": "Tiny-Seen", "/jwt/issue": "Refreshd-Outcome,X-Request-Id,Link,X-Total-Count,Retry-After",
+		"/t/acme/tiny/greet": "Tiny-Seen",
+		"/jwt/issue":         "Refreshd-Outcome,X-Request-Id,Link,X-Total-Count,Retry-After,DPoP-Nonce",
 	} {
 		if got := s.send("POST", path, "", "Origin", ourOrigin).Header.Get("Access-Control-Expose-Headers"); got != want {
 			t.Errorf("%s: got %q, want %q", path, got, want)

@@ -77,6 +77,9 @@ func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeI
 	if name, err = cookieName(b.CookieName, query.CookieName); err != nil {
 		return in, "", err
 	}
+	if in.Prove, err = web.ProofOf(c, in.TenantID); err != nil {
+		return in, "", err
+	}
 	record := web.LogRecord(c)
 	in.AccessToken, in.ClientAddress = domain.NewSecret(text(b.Token)), c.RealIP()
 	in.RequestID, in.Limit, in.LimitRead = record.RequestID, record.AdmitExchange, record.AdmitLookup

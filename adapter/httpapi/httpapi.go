@@ -57,10 +57,10 @@ func (a *API) Undocumented() web.Dialect {
 		Render: web.RenderEnvelope,
 		Headers: web.CORSHeaders{
 			Expose: []string{
-				web.OutcomeHeader, echo.HeaderXRequestID, "Link", "X-Total-Count", echo.HeaderRetryAfter,
+				web.OutcomeHeader, echo.HeaderXRequestID, "Link", "X-Total-Count", echo.HeaderRetryAfter, web.NonceHeader,
 			},
 			Allow: slices.Concat([]string{echo.HeaderAuthorization, echo.HeaderContentType}, web.TenantHeaders,
-				[]string{echo.HeaderXRequestID}),
+				[]string{echo.HeaderXRequestID, domain.ProofHeader}),
 		},
 		Routes: []web.Route{
 			{Method: "POST", Path: "/jwt/issue", Action: domain.TokenIssue, BackendOnly: true, Handle: a.issue},

@@ -35,6 +35,7 @@ type issueBody struct {
 	InsertInstant     *int64  `json:"insertInstant"`
 	ExpirationInstant *int64  `json:"expirationInstant"`
 	Cookies           bool    `json:"cookies"`
+	Thumbprint        *string `json:"dpopJkt"`
 }
 
 // grantData is the data of the response to an issue and to an exchange. ExpiresIn and RefreshTokenExpiresIn are in
@@ -102,6 +103,12 @@ func (b issueBody) input(tenantID string) (usecase.IssueInput, error) {
 			in.MetaData.Device = domain.Device{
 				Name: m.Device.Name, Type: m.Device.Type, Description: m.Device.Description,
 			}
+		}
+	}
+	if b.Thumbprint != nil {
+		if in.Binding = *b.Thumbprint; !domain.IsThumbprint(in.Binding) {
+			p.Add("dpopJkt", domain.Malformed,
+				"use the SHA-256 thumbprint (RFC 7638) of the client's public key: 43 characters of base64url")
 		}
 	}
 	in.MetaData.ClientAddress = clientAddress(&p, b.ClientAddress)

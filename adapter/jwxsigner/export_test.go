@@ -8,3 +8,9 @@ func (s *Signer) Kept() (n int) {
 	})
 	return n
 }
+
+// Thumbprint returns the thumbprint of a public key in the form of a JWK.
+func Thumbprint(text string) (string, error) {
+	k, err := parsePublic([]byte(text))
+	return k.thumbprint, err
+}

@@ -5,6 +5,8 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/refreshd/refreshd/adapter/jwxsigner"
@@ -82,5 +84,55 @@ func FuzzVerifyWhatIsSigned(f *testing.F) {
 				t.Fatalf("%s is among the caller's own claims: %q of %q", reserved, got.Claims, payload)
 			}
 		}
+	})
+}
+
+// Whatever a client sends, no part panics, and what is accepted was signed by the key that it is bound to: another
+// signature under the same header and claims is refused.
+func FuzzParseProof(f *testing.F) {
+	f.Add(rfc9449Proof)
+	f.Add(rfc9449Proof[:len(rfc9449Proof)-3])
+	for _, a := range domain.Algorithms {
+		f.Add(signedBy(f, a, privateKey(f, a), jsonOf(f, proofHeader(f, a)), proofClaims))
+	}
+	f.Add(encode([]byte(`{"typ":"dpop+jwt","alg":"EdDSA","jwk":{"kty":"OKP","crv":"Ed25519","x":""}}`)) + ".e30.AAAA")
+	s := jwxsigner.New(rand.Reader)
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := s.ParseProof(text)
+		if err != nil {
+			if !errors.Is(err, domain.ErrProof) || p != (domain.Proof{}) {
+				t.Fatalf("%q: got %+v, %v, want ErrProof and nothing else", text, p, err)
+			}
+			return
+		}
+		if !domain.IsThumbprint(p.Key) {
+			t.Fatalf("%q: the key is %q", text, p.Key)
+		}
+		segments := strings.Split(text, ".")
+		other := segments[0] + "." + encode([]byte(`{"jti":"another","iat":1}`)) + "." + segments[2]
+		if _, err := s.ParseProof(other); err == nil && other != text {
+			t.Fatalf("%q: other claims have the same signature", text)
+		}
+	})
+}
+
+// Whatever stands in the field of a client's keys, and whatever a client sends, no part panics, and keys that do not
+// parse verify nothing.
+func FuzzVerifyAssertion(f *testing.F) {
+	keys := clientKeys(f)
+	for _, a := range domain.Algorithms {
+		f.Add(keys, signedBy(f, a, privateKey(f, a), `{"alg":"`+string(a)+`"}`, assertionClaims))
+	}
+	f.Add(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":""}]}`, "e30.e30.AAAA")
+	s := jwxsigner.New(rand.Reader)
+	f.Fuzz(func(t *testing.T, keys, text string) {
+		_, err := s.VerifyAssertion(keys, domain.NewSecret(text))
+		if err == nil && s.ParseClientKeys(keys) != nil {
+			t.Fatalf("%q verifies with %q, which are no keys", text, keys)
+		}
+		if err != nil && !errors.Is(err, domain.ErrUnauthorized) {
+			t.Fatalf("got %v, want ErrUnauthorized", err)
+		}
+		_ = domain.AssertionSubject(domain.NewSecret(text))
 	})
 }

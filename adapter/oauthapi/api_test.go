@@ -213,6 +213,7 @@ func newService(t testing.TB) *service {
 		},
 	}
 	s.options = web.Options{
+		Proofs: &usecase.Proofs{Signer: signer, Keys: s.opened, Tenants: store, PublicURL: publicURL, Clock: s.clock},
 		Authenticate: &usecase.Authenticate{
 			APIKeys: store, Tokens: store, Tenants: store, Keys: s.opened, Clock: s.clock,
 		},

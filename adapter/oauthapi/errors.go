@@ -12,7 +12,8 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// The codes of errors: RFC 6749, section 5.2, RFC 7009, section 2.2.1, RFC 8707, section 2, and RFC 9449, section 5.
+// The codes of errors: RFC 6749, section 5.2, RFC 7009, section 2.2.1, RFC 8707, section 2, and RFC 9449, sections
+// 5 and 8.
 // The last two are those of section 4.1.2.1 of RFC 6749, for what section 5.2 has no code for.
 const (
 	invalidRequest       = "invalid_request"
@@ -21,6 +22,7 @@ const (
 	invalidScope         = "invalid_scope"
 	invalidTarget        = "invalid_target"
 	invalidProof         = "invalid_dpop_proof"
+	useNonce             = "use_dpop_nonce"
 	unsupportedGrantType = "unsupported_grant_type"
 	unsupportedTokenType = "unsupported_token_type"
 	unavailable          = "temporarily_unavailable"
@@ -38,6 +40,8 @@ var codes = []struct {
 }{
 	{usecase.ErrTarget, invalidTarget},
 	{usecase.ErrScope, invalidScope},
+	{domain.ErrProof, invalidProof},
+	{domain.ErrProofNonce, useNonce},
 	{usecase.ErrTokenType, unsupportedTokenType},
 	{errGrantType, unsupportedGrantType},
 }

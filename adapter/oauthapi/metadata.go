@@ -92,6 +92,8 @@ type document struct {
 	// IDTokenAlgorithms are those of the access tokens. No id_token is issued, but some verifiers take the algorithms
 	// that they accept from this member, and accept RS256 only without it.
 	IDTokenAlgorithms []domain.Algorithm `json:"id_token_signing_alg_values_supported"`
+	// ProofAlgorithms are those of DPoP proofs (RFC 9449, section 5.1).
+	ProofAlgorithms []domain.Algorithm `json:"dpop_signing_alg_values_supported"`
 }
 
 // newDocument repeats the issuer byte for byte, because clients compare it (RFC 8414, section 3.3).
@@ -108,5 +110,6 @@ func newDocument(m usecase.Metadata) document {
 		RevocationAuthMethods:    []string{methodNone, methodBasic, methodPost},
 		IntrospectionAuthMethods: []string{methodBasic, methodPost},
 		IDTokenAlgorithms:        m.Algorithms,
+		ProofAlgorithms:          domain.Algorithms,
 	}
 }

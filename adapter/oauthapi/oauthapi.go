@@ -53,10 +53,10 @@ func (a *API) Dialect() (web.Dialect, error) {
 		Decoder: strict.Options{IgnoreUnknown: true, EmptyIsAbsent: true},
 		Headers: web.CORSHeaders{
 			Expose: []string{
-				echo.HeaderWWWAuthenticate, "DPoP-Nonce", echo.HeaderRetryAfter, echo.HeaderXRequestID, web.OutcomeHeader,
+				echo.HeaderWWWAuthenticate, web.NonceHeader, echo.HeaderRetryAfter, echo.HeaderXRequestID, web.OutcomeHeader,
 				"ETag",
 			},
-			Allow: []string{echo.HeaderAuthorization, echo.HeaderContentType, "DPoP", echo.HeaderXRequestID},
+			Allow: []string{echo.HeaderAuthorization, echo.HeaderContentType, domain.ProofHeader, echo.HeaderXRequestID},
 		},
 	}
 	for _, r := range []web.Route{

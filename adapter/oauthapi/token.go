@@ -85,6 +85,10 @@ func (a *API) exchange(c echo.Context, form tokenForm, cred usecase.ClientCreden
 	if form.Resource != nil {
 		in.Audience = *form.Resource
 	}
+	var err error
+	if in.Prove, err = web.ProofOf(c, cred.TenantID); err != nil {
+		return err
+	}
 	asked := false
 	if !cred.Public() {
 		in.Authenticate = func(ctx context.Context) (usecase.ClientAuth, error) {

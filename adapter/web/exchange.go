@@ -70,7 +70,7 @@ var exchangeRefusals = map[domain.Outcome]domain.FieldError{
 
 // unproved is the error in the response to an exchange without proof of the key that the refresh token is bound to. The
 // client keeps the token string.
-var unproved = domain.FieldError{Field: "refreshToken", Reason: "unproved",
+var unproved = domain.FieldError{Field: "refreshToken", Reason: domain.Unproved,
 	Message: "the refresh token is bound to a key: keep the token string, and send it again with a proof of that key"}
 
 // ExchangeRefusal returns the error in the response to a refused exchange. Its codes are the same in every dialect.

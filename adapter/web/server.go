@@ -24,6 +24,8 @@ type Options struct {
 	Log *slog.Logger
 	// Authenticate identifies the callers of requests. It may be nil only if no route needs a caller.
 	Authenticate *usecase.Authenticate
+	// Proofs checks the DPoP proofs of requests; if it is nil, they are ignored.
+	Proofs *usecase.Proofs
 	// Pages identifies the service's own pages, whose requests may use cookies.
 	Pages          Pages
 	TrustedProxies []netip.Prefix

@@ -34,6 +34,9 @@ func (s *service) newHandler(
 	s.metrics.Count(metrics.Events(httpapi.Counted))
 	options := s.options(publicURL)
 	options.Pages.Origins, options.TrustedProxies, options.Guard = origins, c.TrustedProxies, guard
+	options.Proofs = &usecase.Proofs{
+		Signer: s.signer, Keys: s.keys, Tenants: s.store, PublicURL: publicURL, Clock: s.clock,
+	}
 	options.Observe = func(r web.Response) { s.metrics.Observe(metrics.Response(r)) }
 	dialects, err := s.dialects(ctx, c, publicURL, ready)
 	if err != nil {
@@ -165,6 +168,7 @@ func (s *service) administration(ctx context.Context, publicURL string) (*admina
 		},
 		Applications: &admin.Applications{
 			Tenants: s.store, Applications: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,
+			ParseClientKeys: s.keys.Signer.ParseClientKeys,
 		},
 		APIKeys: &admin.APIKeys{
 			APIKeys: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,

@@ -669,3 +669,22 @@ func randomSettings(random *rand.Rand) (s domain.Settings) {
 	}
 	return s
 }
+
+// A key that no assertion could be verified with must be found when it is written, not at the client's first request.
+func TestClientKeysAreCheckedBeforeTheyAreStored(t *testing.T) {
+	d := newDeployment(t, memstore.New())
+	for keys, ok := range map[string]bool{
+		`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`: true,
+		`{"keys":[{"kty":"OKP","crv":"X25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`:  false,
+		`{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}`:                                    false,
+	} {
+		_, err := d.applier().Do(t.Context(), admin.Kickstart{Tenants: []admin.KickstartTenant{{
+			Tenant:       domain.Tenant{ID: "acme", Name: "Acme"},
+			Applications: []domain.Application{{ID: "shop", Name: "Shop", Client: domain.Client{Keys: keys}}},
+		}}})
+		invalid := (*domain.Invalid)(nil)
+		if (err == nil) != ok || err != nil && (!errors.As(err, &invalid) || !strings.Contains(err.Error(), "clientKeys")) {
+			t.Errorf("%s: got %v, want ok %t", keys, err, ok)
+		}
+	}
+}

@@ -183,7 +183,7 @@ func (s *service) masterKey(ctx context.Context, c config.Config, readOnly bool)
 func (s *service) applier() *admin.Apply {
 	return &admin.Apply{
 		Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.keys,
-		Clock: s.clock, Random: rand.Reader,
+		Clock: s.clock, Random: rand.Reader, ParseClientKeys: s.keys.Signer.ParseClientKeys,
 	}
 }
 

@@ -1940,6 +1940,20 @@ func (mr *MockSignerMockRecorder) NewKey(arg0, arg1 interface{}) *gomock.Call {
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "NewKey", reflect.TypeOf((*MockSigner)(nil).NewKey), arg0, arg1)
 }
 
+// ParseClientKeys mocks base method.
+func (m *MockSigner) ParseClientKeys(arg0 string) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "ParseClientKeys", arg0)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// ParseClientKeys indicates an expected call of ParseClientKeys.
+func (mr *MockSignerMockRecorder) ParseClientKeys(arg0 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "ParseClientKeys", reflect.TypeOf((*MockSigner)(nil).ParseClientKeys), arg0)
+}
+
 // ParseKey mocks base method.
 func (m *MockSigner) ParseKey(arg0 domain.Secret) (domain.PrivateKey, error) {
 	m.ctrl.T.Helper()
@@ -1953,6 +1967,21 @@ func (m *MockSigner) ParseKey(arg0 domain.Secret) (domain.PrivateKey, error) {
 func (mr *MockSignerMockRecorder) ParseKey(arg0 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "ParseKey", reflect.TypeOf((*MockSigner)(nil).ParseKey), arg0)
+}
+
+// ParseProof mocks base method.
+func (m *MockSigner) ParseProof(arg0 string) (domain.Proof, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "ParseProof", arg0)
+	ret0, _ := ret[0].(domain.Proof)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// ParseProof indicates an expected call of ParseProof.
+func (mr *MockSignerMockRecorder) ParseProof(arg0 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "ParseProof", reflect.TypeOf((*MockSigner)(nil).ParseProof), arg0)
 }
 
 // Sign mocks base method.
@@ -1998,4 +2027,19 @@ func (m *MockSigner) Verify(arg0 context.Context, arg1 port.FindKey, arg2 string
 func (mr *MockSignerMockRecorder) Verify(arg0, arg1, arg2 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Verify", reflect.TypeOf((*MockSigner)(nil).Verify), arg0, arg1, arg2)
+}
+
+// VerifyAssertion mocks base method.
+func (m *MockSigner) VerifyAssertion(arg0 string, arg1 domain.Secret) (domain.Assertion, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "VerifyAssertion", arg0, arg1)
+	ret0, _ := ret[0].(domain.Assertion)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// VerifyAssertion indicates an expected call of VerifyAssertion.
+func (mr *MockSignerMockRecorder) VerifyAssertion(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "VerifyAssertion", reflect.TypeOf((*MockSigner)(nil).VerifyAssertion), arg0, arg1)
 }

@@ -254,6 +254,9 @@ func (g *grammar) requestBody(w *world, c *call, op operation) error {
 	}
 	c.media = media
 	for _, name := range chosen {
+		if name == "dpopJkt" && w.rng.IntN(4) > 0 {
+			continue // no request here has its proof, so each exchange of such a session is refused
+		}
 		c.body = append(c.body, field{name, w.value(c, name, names[name])})
 	}
 	if op.id == "revoke" && w.rng.IntN(3) == 0 { // the same selector in the query
@@ -422,6 +425,9 @@ func (w *world) value(c *call, name string, schema *openapi3.Schema) any {
 			"127.0.0.1"})
 	case "userAgent":
 		return pick(w.rng, []string{"", "Firefox/147", strings.Repeat("é", 400), pick(w.rng, texts), pick(w.rng, texts)})
+	case "dpopJkt": // RFC 9449, section 6.1; RFC 7638, section 3.1
+		return pick(w.rng, []string{"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I",
+			"NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"})
 	case "limit":
 		return 1 + w.rng.IntN(2) // so that there are further pages
 	}

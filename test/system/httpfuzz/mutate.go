@@ -455,7 +455,8 @@ var mutations = []mutation{
 		c.header = append(c.header, field{
 			pick(w.rng, []string{"X-Request-Id", "User-Agent", "X-Forwarded-For", "Origin", "Referer", "Accept",
 				"Accept-Encoding", "If-None-Match", "X-Forwarded-Host", "Forwarded",
-				"X-HTTP-Method-Override", "Cookie", "Range", "If-Match", "Sec-Fetch-Site", "Upgrade", "X-Original-URL"}),
+				"X-HTTP-Method-Override", "Cookie", "Range", "If-Match", "Sec-Fetch-Site", "Upgrade", "X-Original-URL",
+				"DPoP"}),
 			pick(w.rng, badHeaders),
 		})
 		return true

@@ -25,7 +25,7 @@ var headersOfAnswers = []string{
 	"Access-Control-Allow-Origin",
 	"Access-Control-Expose-Headers", "Access-Control-Max-Age",
 	"Accept", "Accept-Encoding", "Accept-Patch", "Allow", "Cache-Control", "Connection", "Content-Length",
-	"Content-Security-Policy", "Content-Type", "Date",
+	"Content-Security-Policy", "Content-Type", "Date", "Dpop-Nonce",
 	"Etag", "Link", "Location", "Pragma", "Referrer-Policy", "Refreshd-Outcome", "Retry-After", "Set-Cookie",
 	"Transfer-Encoding",
 	"Vary",

@@ -232,6 +232,7 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	return web.New(web.Options{
+		Proofs: &usecase.Proofs{Signer: signer, Keys: keys, Tenants: w.store, PublicURL: publicURL, Clock: w.clock},
 		Authenticate: &usecase.Authenticate{APIKeys: w.store, Tokens: w.store, Tenants: w.store, Keys: keys,
 			Clock: w.clock},
 		Log:            slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

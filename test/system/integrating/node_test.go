@@ -168,3 +168,17 @@ func TestTheClientInJavaScriptOfASessionThatEnded(t *testing.T) {
 		}
 	})
 }
+
+// A session of the document that is bound to a key is exchanged with proofs that the browser's cryptography signs.
+func TestTheBoundSessionInJavaScript(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	write(t, dir, ".mjs")
+	c := exec.Command("node", "bound.mjs")
+	c.Dir, c.Env = dir, w.environment("")
+	out, err := c.CombinedOutput()
+	const said = "the access token is bound to the key: true\nwithout the key: 400 [unproved]refreshToken\n"
+	if got := string(out); err != nil || got != said {
+		t.Errorf("bound.mjs: %v, it wrote %s, want %s", err, got, said)
+	}
+}

@@ -1,0 +1,59 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/url"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// NonceHeader has the nonce for the next proof of a client (RFC 9449, section 8).
+const NonceHeader = "DPoP-Nonce"
+
+// ProofOf returns the function that checks the DPoP proof of a request and returns the thumbprint of its key, as
+// [usecase.ExchangeInput.Prove] wants it; nil if the request has no proof, or if the process checks none. tenantID is
+// the tenant that the request names, if any. The error is a domain.ErrProof if there is more than one header.
+//
+// The proof must be made for the public URL with the path of the request as it was sent (RFC 9449, section 4.3), or for
+// the tenant's issuer. Host and forwarded headers do not count: the sender of a stolen proof chooses them.
+func ProofOf(c echo.Context, tenantID string) (func(context.Context) (string, error), error) {
+	sent := c.Request().Header.Values(domain.ProofHeader)
+	m := LogRecord(c).mount
+	if len(sent) == 0 || m.Proofs == nil {
+		return nil, nil
+	}
+	if len(sent) > 1 {
+		return nil, domain.RefuseProof("there is more than one header: send one proof")
+	}
+	path := c.Request().URL.EscapedPath()
+	if asSent, err := url.ParseRequestURI(c.Request().RequestURI); err == nil {
+		path = asSent.EscapedPath() // with a slash at its end that was removed before routing
+	}
+	in := usecase.ProofInput{Proof: sent[0], Method: c.Request().Method, Path: path, TenantID: tenantID}
+	return func(ctx context.Context) (string, error) {
+		key, err := m.Proofs.Check(ctx, in)
+		if errors.Is(err, domain.ErrProof) || errors.Is(err, domain.ErrProofNonce) {
+			record := LogRecord(c)
+			record.Event = eventExchangeRefused
+			record.Add(slog.LevelInfo, slog.String("why", err.Error()))
+		}
+		return key, offerNonce(c, m.Proofs, err)
+	}, nil
+}
+
+// offerNonce gives the client the nonce for its next proof, if it needs one, and returns err.
+func offerNonce(c echo.Context, proofs *usecase.Proofs, err error) error {
+	nonce, failed := proofs.NextNonce(err)
+	if failed != nil {
+		return failed
+	}
+	if nonce != "" {
+		c.Response().Header().Set(NonceHeader, nonce)
+	}
+	return err
+}

@@ -1,0 +1,77 @@
+// Package dpop makes DPoP proofs for tests, as a client does (RFC 9449). It uses the standard library alone, so that no
+// code of the service tests itself.
+package dpop
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"testing"
+	"time"
+)
+
+// Key is the P-256 key of a client.
+type Key struct{ private *ecdsa.PrivateKey }
+
+// NewKey makes a key.
+func NewKey(t testing.TB) Key {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Key{private}
+}
+
+func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+func (k Key) point(t testing.TB) (x, y string) {
+	t.Helper()
+	b, err := k.private.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encode(b[1:33]), encode(b[33:])
+}
+
+// Thumbprint returns the thumbprint of the key (RFC 7638), by which a refresh token is bound to it.
+func (k Key) Thumbprint(t testing.TB) string {
+	t.Helper()
+	x, y := k.point(t)
+	hash := sha256.Sum256([]byte(`{"crv":"P-256","kty":"EC","x":"` + x + `","y":"` + y + `"}`))
+	return encode(hash[:])
+}
+
+// Proof makes a proof for a request at now. Each change alters its header and claims before it is signed.
+func (k Key) Proof(
+	t testing.TB, method, url string, now time.Time, change ...func(header, claims map[string]any),
+) string {
+	t.Helper()
+	x, y := k.point(t)
+	header := map[string]any{
+		"typ": "dpop+jwt", "alg": "ES256", "jwk": map[string]any{"kty": "EC", "crv": "P-256", "x": x, "y": y},
+	}
+	claims := map[string]any{"jti": rand.Text(), "htm": method, "htu": url, "iat": now.Unix()}
+	for _, f := range change {
+		f(header, claims)
+	}
+	var segments [2]string
+	for i, part := range []any{header, claims} {
+		text, err := json.Marshal(part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		segments[i] = encode(text)
+	}
+	signed := segments[0] + "." + segments[1]
+	hash := sha256.Sum256([]byte(signed))
+	r, s, err := ecdsa.Sign(rand.Reader, k.private, hash[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
+	return signed + "." + encode(signature)
+}
