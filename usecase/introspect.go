@@ -106,7 +106,7 @@ func (i *Introspect) accessToken(ctx context.Context, in IntrospectInput) (Intro
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return Introspected{}, Wrap("introspect", err)
 	}
-	if err != nil || s.Token.UserID != t.Subject || s.Token.ApplicationID != t.ApplicationID || !s.Alive(now) {
+	if err != nil || !isSessionOf(s, t) || !s.Alive(now) {
 		return Introspected{}, nil
 	}
 	return Introspected{Active: true, Kind: KindAccessToken, AccessToken: t}, nil
