@@ -285,7 +285,7 @@ func protocol(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{errProtocol}, args...)...)
 }
 
-// statusError is a response that is no stream.
+// statusError is a response that is not a stream.
 type statusError struct {
 	status string
 	code   int
