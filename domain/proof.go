@@ -56,8 +56,8 @@ var (
 // NextProofHeader is the header of a request that has a second Proof, of the key that is to replace that of the first.
 const NextProofHeader = "DPoP-Next"
 
-// CheckRoll returns an ErrProof unless p, which Check accepts, is for the key of next: a copy of an ordinary proof of the
-// same key must not let its holder replace the key by an own one.
+// CheckRoll returns an ErrProof unless p, which Check accepts, is for the key of next: a copy of an ordinary proof of
+// the same key must not let its holder replace the key by an own one.
 func (p Proof) CheckRoll(next Proof) error {
 	switch {
 	case next.Key == p.Key:
