@@ -44,6 +44,7 @@ const (
 	TokenReplayed     EventKind = "token.replayed"  // revoked by the use of an old token string
 	TokenRecovered    EventKind = "token.recovered" // first use of the previous token string after the grace period
 	TokenRestored     EventKind = "token.restored"  // moved to a later generation than was stored
+	TokenRebound      EventKind = "token.rebound"   // bound to another key of its client
 	TokenLimited      EventKind = "token.limited"   // revoked by maximumActiveTokens
 
 	PurgePass EventKind = "purge.pass"
@@ -54,7 +55,7 @@ var EventKinds = []EventKind{
 	TenantCreated, TenantUpdated, TenantDeleted, ApplicationCreated, ApplicationUpdated, ApplicationDeleted,
 	APIKeyCreated, APIKeyUpdated, APIKeyDeleted, APIKeyRefused, KeyAdded, KeyChanged, KeyRetired,
 	KeyRevoked, KeysResealed, TokenRevoked, ManyTokensRevoked, TokenChanged, TokenReplayed, TokenRecovered, TokenRestored,
-	TokenLimited, PurgePass,
+	TokenRebound, TokenLimited, PurgePass,
 }
 
 // ActorKind is the kind of an actor.
@@ -152,6 +153,9 @@ func ExchangeEvent(d Decision, before RefreshToken, c Call, requestID string, ra
 	e, err := NewEvent(d.Event, by, c.Now, random)
 	e.TenantID, e.ObjectID = before.TenantID, before.ID.String()
 	switch d.Event {
+	case TokenRebound:
+		e.Before = EventObject(map[string]any{"dpopJkt": before.Binding})
+		e.After = EventObject(map[string]any{"dpopJkt": d.After.Binding})
 	case TokenReplayed:
 		e.After = EventObject(map[string]any{
 			"revokedReason": d.After.RevokedReason,

@@ -17,7 +17,7 @@ func objectPatch(t *testing.T, text string) *domain.ObjectPatch {
 	t.Helper()
 	p, ok := domain.NewObjectPatch([]byte(text))
 	if !ok {
-		t.Fatalf("%s is no object", text)
+		t.Fatalf("%s is not an object", text)
 	}
 	return &p
 }

@@ -28,7 +28,8 @@ func TestNewObject(t *testing.T) {
 // break its line.
 func TestANameHasNoCharactersThatDeceive(t *testing.T) {
 	for _, c := range []rune{
-		'\u202e', '\u2066', '\u200e', '\u200b', '\u200d', '\ufeff', '\u00ad', '\U000e0041', '\u2028', '\u2029', '\u0085', '\x1b',
+		'\u202e', '\u2066', '\u200e', '\u200b', '\u200d', '\ufeff', '\u00ad', '\U000e0041', '\u2028', '\u2029',
+		'\u0085', '\x1b',
 	} {
 		name := "back" + string(c) + "end"
 		wantCodes(t, domain.Tenant{ID: "acme", Name: name}.Validate(), "[invalid]name")

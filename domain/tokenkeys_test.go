@@ -152,7 +152,7 @@ func TestMasterKeyID(t *testing.T) {
 	}
 }
 
-// The audit trail is read by object: whoever asks about a key finds what ended it, also if that made another key.
+// The audit trail is read by object: a query for a key finds what ended it, also if that made another key.
 func TestAKeyEventIsAboutTheKeyThatWasThere(t *testing.T) {
 	one := domain.SealedKey{Kind: domain.KeySigning, ID: "one", TenantID: "acme"}
 	two := domain.SealedKey{Kind: domain.KeySigning, ID: "two", TenantID: "acme"}

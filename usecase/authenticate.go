@@ -157,12 +157,17 @@ func (a *Authenticate) owner(ctx context.Context, accessToken domain.Secret) (Ca
 		return refused("the access token's session is unknown")
 	case err != nil:
 		return owner, Wrap("authenticate", err)
-	case s.Token.UserID != t.Subject || s.Token.ApplicationID != t.ApplicationID:
+	case !isSessionOf(s, t):
 		return refused("the access token's session belongs to another user or application")
 	case !s.Alive(now):
 		return refused("the access token's session has ended")
 	}
 	return owner, nil
+}
+
+// isSessionOf reports whether the session that an access token names is of its user and application.
+func isSessionOf(s domain.Session, t domain.AccessToken) bool {
+	return s.Token.UserID == t.Subject && s.Token.ApplicationID == t.ApplicationID
 }
 
 // serves returns nil if the caller may act on the tenant that a request names. It returns ErrUnauthorized if it may

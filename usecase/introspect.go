@@ -121,6 +121,5 @@ func (k *Keys) active(
 	if err != nil {
 		return t, false, Wrap("read the session of the access token", err)
 	}
-	active = s.Token.UserID == t.Subject && s.Token.ApplicationID == t.ApplicationID && s.Alive(now)
-	return t, active, nil
+	return t, isSessionOf(s, t) && s.Alive(now), nil
 }

@@ -272,7 +272,7 @@ func TestTheStandbySignsAfterARevocation(t *testing.T) {
 // request is sent once more.
 func TestADistrustedStandbyNeverSigns(t *testing.T) {
 	for name, requests := range map[string][]usecase.RevokeKey{
-		"at once":          {{NewKey: true}},
+		"together":         {{NewKey: true}},
 		"and again":        {{NewKey: true}, {NewKey: true}},
 		"a second thought": {{}, {NewKey: true}, {NewKey: true}},
 	} {

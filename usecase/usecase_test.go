@@ -229,7 +229,7 @@ func claimsOf(t *testing.T, accessToken domain.Secret) map[string]any {
 	t.Helper()
 	parts := strings.Split(accessToken.Reveal(), ".")
 	if len(parts) != 3 {
-		t.Fatal("this is no access token")
+		t.Fatal("this is not an access token")
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	must(t, err)

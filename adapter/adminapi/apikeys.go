@@ -62,29 +62,32 @@ func (k apiKey) secret() ([]byte, error) {
 	return json.Marshal(map[string]string{"key": k.text.Reveal()})
 }
 
-// replacement is the body of a request for a new key.
+// replacement is the body of a request for a new key or client secret.
 type replacement struct {
 	Force bool `json:"force"`
+}
+
+// isForced reads a request that may have a replacement as its body, and nothing else.
+func isForced(c echo.Context) (bool, error) {
+	if _, err := web.Query[struct{}](c); err != nil || !web.HasBody(c) {
+		return false, err
+	}
+	sent, err := web.Body[replacement](c, web.JSON)
+	return sent.Force, err
 }
 
 // handleReplacement makes a new key, which replaces the present one.
 func (a apiKeys) handleReplacement(w writableAPIKey) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if _, err := web.Query[struct{}](c); err != nil {
+		force, err := isForced(c)
+		if err != nil {
 			return err
-		}
-		var sent replacement
-		if web.HasBody(c) {
-			var err error
-			if sent, err = web.Body[replacement](c, web.JSON); err != nil {
-				return err
-			}
 		}
 		id, expect, err := writtenKey(c)
 		if err != nil {
 			return err
 		}
-		k, text, err := a.use.NewKey(c.Request().Context(), by(c), id, expect, sent.Force)
+		k, text, err := a.use.NewKey(c.Request().Context(), by(c), id, expect, force)
 		if err != nil {
 			return err
 		}

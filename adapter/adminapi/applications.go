@@ -62,22 +62,16 @@ func editedApplication(stored domain.Application, d manifest.StoredApplication) 
 // handleSecret makes a client secret, which only this response shows.
 func (a *API) handleSecret(w writableApplication) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if _, err := web.Query[struct{}](c); err != nil {
+		force, err := isForced(c)
+		if err != nil {
 			return err
-		}
-		var sent replacement
-		if web.HasBody(c) {
-			var err error
-			if sent, err = web.Body[replacement](c, web.JSON); err != nil {
-				return err
-			}
 		}
 		expect, err := ifMatch(c)
 		if err != nil {
 			return err
 		}
 		id := web.PathParam(c, "id")
-		app, secret, err := a.Applications.NewSecret(c.Request().Context(), by(c), id, expect, sent.Force)
+		app, secret, err := a.Applications.NewSecret(c.Request().Context(), by(c), id, expect, force)
 		if err != nil {
 			return err
 		}

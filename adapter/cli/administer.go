@@ -114,7 +114,7 @@ func (f *confirmation) possible(s *session) error {
 	if f.yes || IsTerminal(s.Stdin) {
 		return nil
 	}
-	return s.wrong("this needs a confirmation, and the input is no terminal: add --yes")
+	return s.wrong("this needs a confirmation, and the input is not a terminal: add --yes")
 }
 
 // ask asks on the terminal for the id of what the command is about.

@@ -68,16 +68,38 @@ func findAPIKey(ctx context.Context, c *client, argument string) (string, error)
 	return "", failed(StatusNotFound, "there is no API key %s%s", printable(argument), c.whereNot())
 }
 
-// keyFile is the flag --key-file of a command that makes an API key.
-type keyFile struct{ textFlag }
-
-func (f *keyFile) add(c *cobra.Command) {
-	f.form = "FILE"
-	c.Flags().Var(&f.textFlag, "key-file", "write the key to this new file, with mode 0600, and not to the output")
+// secretFile is a flag that names a file for the secret that a command makes. noun is what the secret is called.
+type secretFile struct {
+	textFlag
+	name, noun string
 }
 
-// check refuses a file that exists, before there is a key that could be lost.
-func (f *keyFile) check(s *session) error { return newFile(s, "--key-file", f.text) }
+func newKeyFile() secretFile { return secretFile{name: "key-file", noun: "key"} }
+
+func (f *secretFile) add(c *cobra.Command) {
+	f.form = "FILE"
+	c.Flags().Var(&f.textFlag, f.name, "write the "+f.noun+" to this new file, with mode 0600, and not to the output")
+}
+
+// check refuses a file that exists, before there is a secret that could be lost.
+func (f *secretFile) check(s *session) error { return newFile(s, "--"+f.name, f.text) }
+
+// write writes the secret, which is the member of a response, and what was done.
+func (f *secretFile) write(s *session, o *outputFlag, got response, member, secret, did string) error {
+	if f.text != "" {
+		err := WriteKeyFile(f.text, domain.NewSecret(secret))
+		if err == nil {
+			data, err := without(got.data, member)
+			if err != nil {
+				return err
+			}
+			return s.done(o, data, "%s; the %s is in %s", did, f.noun, f.text)
+		}
+		s.note("%v; the %s is on the output instead", err, f.noun)
+	}
+	s.note("%s. Keep the %s: it is shown once.", did, f.noun)
+	return s.done(o, got.data, "%s", printable(secret))
+}
 
 // newFile refuses a file that exists. Without a name there is none.
 func newFile(s *session, flag, file string) error {
@@ -93,46 +115,34 @@ func newFile(s *session, flag, file string) error {
 const keyHelp = `The text of the key is printed once, on the output, and cannot be shown again: a hash of it is
 stored. With --key-file it is written to a new file with mode 0600 instead.`
 
-// shown writes an API key whose text was made.
-func (f *keyFile) shown(s *session, o *outputFlag, got response, did string) error {
+// showKey writes an API key whose text was made.
+func (f *secretFile) showKey(s *session, o *outputFlag, got response, did string) error {
 	var members map[string]json.RawMessage
 	var row apiKeyRow
 	var key string
 	if err := errors.Join(json.Unmarshal(got.data, &members), json.Unmarshal(got.data, &row)); err != nil {
-		return failed(StatusFailed, "the response is no API key: %v", err)
+		return failed(StatusFailed, "the response is not an API key: %v", err)
 	}
 	_ = json.Unmarshal(members["key"], &key) // absent if the document gave it
 	if key == "" {
 		return s.object(o, got.data, versionOf(got)...)
 	}
-	if f.text != "" {
-		err := WriteKeyFile(f.text, domain.NewSecret(key))
-		if err == nil {
-			data, err := without(got.data, "key")
-			if err != nil {
-				return err
-			}
-			return s.done(o, data, "%s the API key %s (%s); the key is in %s",
-				did, printable(row.Name), printable(row.ID), f.text)
-		}
-		s.note("%v; the key is on the output instead", err)
-	}
-	s.note("%s the API key %s (%s). Keep the key: it is shown once.", did, printable(row.Name), printable(row.ID))
-	return s.done(o, got.data, "%s", printable(key))
+	did = fmt.Sprintf("%s the API key %s (%s)", did, printable(row.Name), printable(row.ID))
+	return f.write(s, o, got, "key", key, did)
 }
 
 // without returns a JSON object without a member, and the others in their order.
 func without(object json.RawMessage, name string) (json.RawMessage, error) {
 	d := json.NewDecoder(strings.NewReader(string(object)))
 	if _, err := d.Token(); err != nil {
-		return nil, failed(StatusFailed, "the response is no object: %v", err)
+		return nil, failed(StatusFailed, "the response is not an object: %v", err)
 	}
 	var parts []string
 	for d.More() {
 		member, err := d.Token()
 		var value json.RawMessage
 		if err = errors.Join(err, d.Decode(&value)); err != nil {
-			return nil, failed(StatusFailed, "the response is no object: %v", err)
+			return nil, failed(StatusFailed, "the response is not an object: %v", err)
 		}
 		if member != name {
 			text, _ := json.Marshal(member) // a text
@@ -145,7 +155,7 @@ func without(object json.RawMessage, name string) (json.RawMessage, error) {
 func (l *line) apikeyCreate(r *resource) *cobra.Command {
 	var (
 		document documentFlags
-		file     keyFile
+		file     = newKeyFile()
 		output   outputFlag
 	)
 	c := &cobra.Command{
@@ -185,7 +195,7 @@ a key: then nothing is shown.
 		if err != nil {
 			return err
 		}
-		return file.shown(s, &output, got, "created")
+		return file.showKey(s, &output, got, "created")
 	})
 }
 
@@ -204,7 +214,7 @@ func (l *line) apikeyRotate(r *resource) *cobra.Command {
 	var (
 		match  ifMatch
 		force  bool
-		file   keyFile
+		file   = newKeyFile()
 		output outputFlag
 	)
 	c := &cobra.Command{
@@ -240,7 +250,7 @@ has to be ended first: another rotation is refused. With --force it ends the pre
 			return err
 		}
 		s.note("The former text is valid too, until it is ended: refreshd apikey end-previous %s", printable(args[0]))
-		return file.shown(s, &output, got, "rotated")
+		return file.showKey(s, &output, got, "rotated")
 	})
 }
 
@@ -275,7 +285,7 @@ previous text it changes nothing, and says so.`,
 		}
 		var end struct{ EndedPreviousKey bool }
 		if err := json.Unmarshal(got.data, &end); err != nil {
-			return failed(StatusFailed, "the response is no API key: %v", err)
+			return failed(StatusFailed, "the response is not an API key: %v", err)
 		}
 		if !end.EndedPreviousKey {
 			return s.done(&output, got.data, "the %s has no previous text: nothing was changed", r.what(args[0]))

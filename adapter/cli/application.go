@@ -6,8 +6,6 @@ import (
 	"net/url"
 
 	"github.com/spf13/cobra"
-
-	"github.com/refreshd/refreshd/domain"
 )
 
 func (l *line) application() *cobra.Command {
@@ -58,7 +56,7 @@ func (l *line) applicationSecret(r *resource) *cobra.Command {
 	var (
 		match  ifMatch
 		force  bool
-		file   secretFile
+		file   = secretFile{name: "secret-file", noun: "secret"}
 		output outputFlag
 	)
 	c := &cobra.Command{
@@ -96,46 +94,23 @@ The secret is printed once, on the output, and cannot be shown again: a hash of 
 		if err != nil {
 			return err
 		}
-		return file.shown(s, &output, got, r.what(args[0]))
+		return file.showSecret(s, &output, got, r.what(args[0]))
 	})
 }
 
-// secretFile is the flag --secret-file of the command that makes a client secret.
-type secretFile struct{ textFlag }
-
-func (f *secretFile) add(c *cobra.Command) {
-	f.form = "FILE"
-	c.Flags().Var(&f.textFlag, "secret-file", "write the secret to this new file, with mode 0600, and not to the output")
-}
-
-// check refuses a file that exists, before there is a secret that could be lost.
-func (f *secretFile) check(s *session) error { return newFile(s, "--secret-file", f.text) }
-
-// shown writes an application whose secret was made.
-func (f *secretFile) shown(s *session, o *outputFlag, got response, what string) error {
+// showSecret writes an application whose secret was made.
+func (f *secretFile) showSecret(s *session, o *outputFlag, got response, what string) error {
 	var made struct {
 		ClientSecret  string
 		ClientSecrets []json.RawMessage
 	}
 	if err := json.Unmarshal(got.data, &made); err != nil || made.ClientSecret == "" {
-		return failed(StatusFailed, "the response is no application with a client secret: %v", err)
+		return failed(StatusFailed, "the response is not an application with a client secret: %v", err)
 	}
 	if len(made.ClientSecrets) > 1 {
 		s.note("The former secret is valid too, until it is ended: refreshd application end-previous")
 	}
-	if f.text != "" {
-		err := WriteKeyFile(f.text, domain.NewSecret(made.ClientSecret))
-		if err == nil {
-			data, err := without(got.data, "clientSecret")
-			if err != nil {
-				return err
-			}
-			return s.done(o, data, "made a client secret for the %s; it is in %s", what, f.text)
-		}
-		s.note("%v; the secret is on the output instead", err)
-	}
-	s.note("made a client secret for the %s. Keep it: it is shown once.", what)
-	return s.done(o, got.data, "%s", printable(made.ClientSecret))
+	return f.write(s, o, got, "clientSecret", made.ClientSecret, "made a client secret for the "+what)
 }
 
 func (l *line) applicationEndPrevious(r *resource) *cobra.Command {
@@ -191,7 +166,7 @@ typed on the terminal. Without a terminal --yes is needed.`,
 		}
 		var end struct{ EndedSecrets int }
 		if err := json.Unmarshal(got.data, &end); err != nil {
-			return failed(StatusFailed, "the response is no application: %v", err)
+			return failed(StatusFailed, "the response is not an application: %v", err)
 		}
 		switch {
 		case end.EndedSecrets == 0:

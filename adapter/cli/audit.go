@@ -190,7 +190,7 @@ func (r *rows) lines(page []json.RawMessage) error {
 	var out bytes.Buffer
 	for _, row := range page {
 		if err := json.Compact(&out, row); err != nil {
-			return failed(StatusFailed, "an event is no JSON: %v", err)
+			return failed(StatusFailed, "an event is not JSON: %v", err)
 		}
 		out.WriteByte('\n')
 	}

@@ -345,7 +345,7 @@ func (c *client) pages(
 		}
 		var rows []json.RawMessage
 		if err := json.Unmarshal(got.data, &rows); err != nil {
-			return false, failed(StatusFailed, "the response to GET %s is no list", r.path)
+			return false, failed(StatusFailed, "the response to GET %s is not a list", r.path)
 		}
 		next := nextLink.FindStringSubmatch(got.header.Get("Link"))
 		if limit > 0 && len(rows) > left {

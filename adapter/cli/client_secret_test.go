@@ -87,7 +87,7 @@ func TestAnExportHasNoClientSecret(t *testing.T) {
 		t.Errorf("without variables (-want +got):\n%s", diff)
 	}
 	if _, err := cli.ReadKickstart(file, text, variables(nil)); err == nil {
-		t.Error("a variable that is not set is no problem")
+		t.Error("a variable that is not set is accepted")
 	}
 
 	passphrase := domain.NewSecret("correct horse battery staple")

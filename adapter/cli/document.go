@@ -108,7 +108,7 @@ func inJSON(object map[string]any) error {
 				}
 			}
 		case map[any]any:
-			return nil, failed(StatusRefused, "a name in the document is no text: put it in quotes")
+			return nil, failed(StatusRefused, "a name in the document is not text: put it in quotes")
 		}
 		return v, nil
 	}

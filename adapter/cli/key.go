@@ -540,7 +540,7 @@ It prints how many keys it sealed meanwhile, and can be repeated after an interr
 				Complete bool
 			}
 			if err := json.Unmarshal(got.data, &step); err != nil {
-				return failed(StatusFailed, "the response is no result: %v", err)
+				return failed(StatusFailed, "the response is not the result of a key command: %v", err)
 			}
 			sealed += step.Keys
 			if step.Complete {

@@ -72,7 +72,7 @@ func (r *rows) add(page []json.RawMessage) error {
 			}
 			out.WriteString(separator)
 			if err := json.Indent(&out, row, "  ", "  "); err != nil {
-				return failed(StatusFailed, "a row of the list is no JSON: %v", err)
+				return failed(StatusFailed, "a row of the list is not JSON: %v", err)
 			}
 		}
 	case "yaml":
@@ -200,7 +200,7 @@ func (s *session) object(o *outputFlag, data json.RawMessage, more ...member) er
 	switch o.format.text {
 	case "json":
 		if err := json.Indent(&out, data, "", "  "); err != nil {
-			return failed(StatusFailed, "the response is no JSON: %v", err)
+			return failed(StatusFailed, "the response is not JSON: %v", err)
 		}
 		out.WriteByte('\n')
 	case "yaml":
@@ -227,7 +227,7 @@ func (s *session) object(o *outputFlag, data json.RawMessage, more ...member) er
 func writeObjectYAML(w io.Writer, v any) error {
 	text, err := json.Marshal(v)
 	if err != nil {
-		return failed(StatusFailed, "the response is no JSON: %v", err)
+		return failed(StatusFailed, "the response is not JSON: %v", err)
 	}
 	var node yaml.Node
 	if err := yaml.Unmarshal(text, &node); err != nil { // JSON is YAML

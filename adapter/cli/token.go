@@ -284,7 +284,7 @@ func (r *revocation) many(ctx context.Context, s *session, c *client) error {
 func withMember(object json.RawMessage, name, text string) (json.RawMessage, error) {
 	rest, ok := bytes.CutPrefix(bytes.TrimSpace(object), []byte("{"))
 	if !ok {
-		return nil, failed(StatusFailed, "the response is no object")
+		return nil, failed(StatusFailed, "the response is not an object")
 	}
 	member, err := json.Marshal(map[string]string{name: text})
 	if err != nil {

@@ -364,6 +364,9 @@ UPDATE refresh_tokens SET last_used_at = $1, expires_at = $2` + unchanged(3)
 UPDATE refresh_tokens SET
   generation = $1, rotated_at = $2, last_used_at = $3, client_address = $4, recovered_at = $5, revoked_at = $6,
   revoked_reason = $7, expires_at = $8, recovery_paid_until = $9`+unchanged(10), 14)
+
+	rebind = newTokenWrite(`
+UPDATE refresh_tokens SET binding = $1 WHERE id = $2 AND binding = $3 AND `+aliveSQL("$4"), 4)
 )
 
 // Use implements port.RefreshTokens.
@@ -385,4 +388,10 @@ func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now
 	}
 	return s.writeToken(ctx, "swap", before.ID, swap, e, domain.ErrConflict,
 		append(args, unchangedArgs(before, now)...)...)
+}
+
+// Rebind implements port.RefreshTokens.
+func (s *Store) Rebind(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	return s.writeToken(ctx, "rebind", before.ID, rebind, e, domain.ErrConflict,
+		[]byte(after.Binding), before.ID[:], []byte(before.Binding), micros(now))
 }

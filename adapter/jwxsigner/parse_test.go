@@ -302,10 +302,10 @@ func weakKey(t *testing.T, bits int, composite bool) *rsa.PrivateKey {
 // An RSA key is as strong as its smallest factor.
 func TestParseKeyRefusesWeakRSAKeys(t *testing.T) {
 	for name, k := range map[string]*rsa.PrivateKey{
-		"a factor of 256 bits":       weakKey(t, 256, false),
-		"a factor of 1000 bits":      weakKey(t, 1000, false),
-		"a factor that is no prime":  weakKey(t, 1024, true),
-		"two small primes in a pair": weakKey(t, 1022, true),
+		"a factor of 256 bits":         weakKey(t, 256, false),
+		"a factor of 1000 bits":        weakKey(t, 1000, false),
+		"a factor that is not a prime": weakKey(t, 1024, true),
+		"two small primes in a pair":   weakKey(t, 1022, true),
 	} {
 		number := func(n *big.Int) string { return base64.RawURLEncoding.EncodeToString(n.Bytes()) }
 		text := must(json.Marshal(map[string]string{

@@ -208,7 +208,7 @@ func parsePublic(text []byte) (publicKey, error) {
 		}
 		public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x.value, y.value))
 		if err != nil {
-			return k, errors.New("is a P-256 key whose x and y are no point of the curve")
+			return k, errors.New("is a P-256 key whose x and y are not a point of the curve")
 		}
 		k.key = public
 		canonical = `{"crv":"P-256","kty":"EC","x":"` + x.text + `","y":"` + y.text + `"}`

@@ -133,6 +133,25 @@ func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now
 	return nil
 }
 
+// Rebind implements port.RefreshTokens.
+func (s *Store) Rebind(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if _, done := s.events.stored(e); done {
+		return nil
+	}
+	t, ok := s.tokens[before.ID]
+	if !ok || t.Binding != before.Binding || !s.alive(t, instant(now)) {
+		return domain.ErrConflict
+	}
+	t.Binding = after.Binding
+	s.tokens[t.ID] = t
+	s.events.add(e, 0, t)
+	return nil
+}
+
 // Change implements port.RefreshTokens.
 func (s *Store) Change(
 	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,

@@ -462,7 +462,7 @@ func claimsOf(t testing.TB, accessToken string) (claims map[string]any) {
 	t.Helper()
 	parts := strings.Split(accessToken, ".")
 	if len(parts) != 3 {
-		t.Fatalf("%q is no access token", accessToken)
+		t.Fatalf("%q is not an access token", accessToken)
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err = errors.Join(err, json.Unmarshal(payload, &claims)); err != nil {

@@ -25,9 +25,10 @@ type binding struct {
 func newBindings() *bindings { return &bindings{all: map[*binding]struct{}{}} }
 
 // Bind returns a context that is cancelled when [Verifier.Verify] would begin to refuse the token: its cause is then
-// [ErrRevoked], [ErrExpired] (the leeway after exp has passed), [ErrStale], or [ErrInvalid] if the key set no longer has
-// the token's key. It is for responses that last, such as event streams and WebSockets. If the token is not valid at the call, the context is cancelled already, with the error
-// of Verify as its cause. Call the function when the response has ended.
+// [ErrRevoked], [ErrExpired] (the leeway after exp has passed), [ErrStale], or [ErrInvalid] if the key set no longer
+// has the token's key. It is for responses that last, such as event streams and WebSockets. If the token is not valid
+// at the call, the context is cancelled already, with the error of Verify as its cause. Call the function when the
+// response has ended.
 //
 // Behind [Verifier.Middleware], with the request's context and its token, Bind does not verify the signature again, and
 // it accepts a token that the request proved possession of.

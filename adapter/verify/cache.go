@@ -12,9 +12,10 @@ const (
 	cachedMaximum = 2 << 10 // bytes of a token; so the cache takes about 20 MB at most
 )
 
-// cache has tokens whose signature, issuer and audience were checked, by the SHA-256 of their text. It holds no decision: what depends on time, on the view and on the request is checked each time. A
-// token serves from it as long as its kid selects that key, so that a withdrawn key ends here as well. Only what the
-// issuer signed takes room.
+// cache has tokens whose signature, issuer and audience were checked, by the SHA-256 of their text. It
+// holds no decision: what depends on time, on the view and on the request is checked each time. A token serves from it
+// as long as its kid selects that key, so that a withdrawn key ends here as well. Only what the issuer signed takes
+// room.
 //
 // It has two generations. When the young one is full, it takes the place of the old one, and what is used moves back
 // into the young one: an approximation of "least recently used" without a list.

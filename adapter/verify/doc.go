@@ -17,7 +17,8 @@
 // readiness check.
 //
 // The stream names a signing key that was ended for a limited time. So after an interruption of more than ten minutes,
-// less if the tenant's access tokens live for less than 15, nothing is accepted until the key set has been read again.
+// less if the tenant's access tokens are valid for less than 15, nothing is accepted until the key set has been read
+// again.
 //
 // A token is checked against the view each time. Of a token that was verified before, only the signature is not
 // verified again.

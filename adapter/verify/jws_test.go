@@ -510,7 +510,7 @@ func TestAWithdrawnKeyEndsWithItsCacheControl(t *testing.T) {
 }
 
 // A signing key was revoked while this process was cut off for longer than the stream names the key afterwards. A key
-// set of before must not make its tokens valid for a day.
+// set that was read earlier must not make its tokens valid for a day.
 func TestAKeyThatEndedDuringAnInterruptionVerifiesNothing(t *testing.T) {
 	gone, stays := testKeys()["ES256"], testKeys()["EdDSA"]
 	lasting := func(k *signingKey) string { return k.token(with{"exp": time.Now().Add(24 * time.Hour).Unix()}) }
@@ -552,7 +552,7 @@ func TestAKeyThatEndedDuringAnInterruptionVerifiesNothing(t *testing.T) {
 	}
 }
 
-// The set was read an hour ago, and is to be kept for an hour: after an interruption it is read at once all the same.
+// The set was read an hour ago, and is to be kept for an hour: after an interruption it is read anyway.
 func TestAfterALongInterruptionTheKeySetIsReadAtOnce(t *testing.T) {
 	gone, stays := testKeys()["ES256"], testKeys()["EdDSA"]
 	s := newService(gone, stays)
@@ -593,7 +593,7 @@ func TestAKeySetOfLongBeforeTheFirstViewDoesNotServe(t *testing.T) {
 	})
 }
 
-// Whoever has a stolen key, and the connection, could prove the freshness of a stream that does not name the key.
+// A thief of a key who also has the connection could prove the freshness of a stream that does not name the key.
 func TestAKeyThatEndedDuringAnInterruptionProvesNothing(t *testing.T) {
 	stolen := testKeys()["ES256"]
 	s := newService(stolen)

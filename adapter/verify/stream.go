@@ -48,7 +48,7 @@ const (
 	maxName = 1 << 10
 
 	// keyFacts bounds how far back the stream is taken to name the signing keys that were ended, if keep is longer: a
-	// tenant whose access tokens live longer since a moment ago has no older ones.
+	// tenant whose access tokens are valid for longer since a moment ago has no older ones.
 	keyFacts = 20 * time.Minute
 
 	// clockStep is by how much the two clocks of this machine may differ in the length of a stream. Beyond that one of
@@ -285,7 +285,7 @@ func protocol(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{errProtocol}, args...)...)
 }
 
-// statusError is a response that is no stream.
+// statusError is a response that is not a stream.
 type statusError struct {
 	status string
 	code   int
@@ -801,8 +801,8 @@ func (c *connection) hello(h helloData) error {
 }
 
 // bridge makes sure that no signing key is used which was ended unnoticed. The stream names a key for keep after its
-// end. After a longer interruption, and at the start, the end of a key may be named by nothing but a key set that was
-// read since. Half of keep is left for the age of the set itself, which a cache may have returned.
+// end. After a longer interruption, and at the start, only a key set that was read since may show the end of a key.
+// Half of keep is left for the age of the set itself, which a cache may have returned.
 func (c *connection) bridge(keep time.Duration) {
 	covered := min(keep, keyFacts) / 2
 	if old := c.f.fresh.Load(); old == nil || c.sent.since(old.asOf) > covered {

@@ -27,7 +27,8 @@ var (
 	// ErrRevoked: the token's session has ended, or its signing key has.
 	ErrRevoked = errors.New("verify: access token is revoked")
 	// ErrStale: the view of revocations is too old, or there is none yet, or the signing keys could not be read, as after
-	// an interruption in which one of them may have ended unnoticed. It says nothing about the token: the same request may succeed later.
+	// an interruption in which one of them may have ended unnoticed. It says nothing about the token: the same request
+	// may succeed later.
 	ErrStale = errors.New("verify: view of revocations is stale")
 	// ErrMissing: the request has no access token in an Authorization header.
 	ErrMissing = errors.New("verify: no access token")

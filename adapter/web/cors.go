@@ -93,19 +93,19 @@ func AnyOrigin(c echo.Context) {
 // is wrong.
 func AllowPage(c echo.Context, listed func() ([]string, error)) error {
 	origins := c.Request().Header.Values(echo.HeaderOrigin)
-	if len(origins) == 0 {
+	switch len(origins) {
+	case 0:
 		return nil
+	case 1:
+	default:
+		return domain.NewInvalid(echo.HeaderOrigin, domain.Conflict, "send this header once")
 	}
 	m := LogRecord(c).mount
-	if len(origins) == 1 && (m.Pages.Origins.Has(origins[0]) || isOwn(origins[0], c.Request().Host, m.public)) {
+	if m.Pages.Origins.Has(origins[0]) || isOwn(origins[0], c.Request().Host, m.public) {
 		return nil
 	}
-	allowed, err := listed()
-	if err != nil {
+	if allowed, err := listed(); err != nil || slices.Contains(allowed, origins[0]) {
 		return err
-	}
-	if len(origins) == 1 && slices.Contains(allowed, origins[0]) {
-		return nil
 	}
 	return domain.NewInvalid(echo.HeaderOrigin, domain.Forbidden,
 		"pages of this origin may not use the client: add the origin to the application's origins, or to "+

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/url"
 
 	"github.com/labstack/echo/v4"
@@ -15,6 +16,9 @@ import (
 // NonceHeader has the nonce for the next proof of a client (RFC 9449, section 8).
 const NonceHeader = "DPoP-Nonce"
 
+// proofKey is the header of a proof in the spelling of net/http. To look it up by another one allocates.
+var proofKey = http.CanonicalHeaderKey(domain.ProofHeader)
+
 // ProofOf returns the function that checks the DPoP proof of a request and returns the thumbprint of its key, as
 // [usecase.ExchangeInput.Prove] wants it; nil if the request has no proof, or if the process checks none. tenantID is
 // the tenant that the request names, if any. The error is a domain.ErrProof if there is more than one header.
@@ -22,7 +26,7 @@ const NonceHeader = "DPoP-Nonce"
 // The proof must be made for the public URL with the path of the request as it was sent (RFC 9449, section 4.3), or for
 // the tenant's issuer. Host and forwarded headers do not count: the sender of a stolen proof chooses them.
 func ProofOf(c echo.Context, tenantID string) (func(context.Context) (string, error), error) {
-	sent := c.Request().Header.Values(domain.ProofHeader)
+	sent := c.Request().Header[proofKey]
 	m := LogRecord(c).mount
 	if len(sent) == 0 || m.Proofs == nil {
 		return nil, nil

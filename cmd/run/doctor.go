@@ -75,6 +75,7 @@ func (p process) examine(ctx context.Context, c config.Config, report func(Findi
 		e.purge(ctx)
 		e.auditTrail(ctx)
 		e.apiKeys(ctx)
+		e.rootTenant(ctx)
 	}
 }
 
@@ -374,6 +375,26 @@ func (e *examination) auditTrail(ctx context.Context) {
 			"it has events that are older than REFRESHD_AUDIT_RETENTION, %s, by more than %s", keep, e.overdue())
 	default:
 		e.ok(check, "events are kept for %s", keep)
+	}
+}
+
+func (e *examination) rootTenant(ctx context.Context) {
+	const check = "root tenant"
+	id := e.config.RootTenant
+	if id == "" {
+		return
+	}
+	_, err := within(ctx, func(ctx context.Context) (domain.Tenant, error) { return e.store.Tenant(ctx, id) })
+	switch {
+	case errors.Is(err, domain.ErrNotFound) && id == config.FirstTenant:
+		e.ok(check, "there is no tenant %q, and none is named: the root has only the keys that all tenants share", id)
+	case errors.Is(err, domain.ErrNotFound):
+		e.warn(check, "create the tenant, or correct REFRESHD_ROOT_TENANT",
+			"there is no tenant %q: the root has no token endpoint, no metadata, and only the keys that all tenants share", id)
+	case err != nil:
+		e.fail(check, "run it again", "not checked: %v", err)
+	default:
+		e.ok(check, "%s exists", id)
 	}
 }
 

@@ -158,6 +158,8 @@ func TestTheDoctorChecksTheSettings(t *testing.T) {
 		{"REFRESHD_PPROF=true REFRESHD_ADMIN_LISTEN=", "settings", "warning", "REFRESHD_PPROF"},
 		{"REFRESHD_MASTER_KEY=" + key + " REFRESHD_MASTER_KEY_PREVIOUS=" + key, "settings", "warning", "the same key"},
 		{"REFRESHD_PUBLIC_URL=https://a.example REFRESHD_TRUSTED_PROXIES=10.0.0.0/8", "settings", "ok", ""},
+		{"REFRESHD_ROOT_TENANT=nobody", "root tenant", "warning", `no tenant "nobody"`},
+		{"REFRESHD_ROOT_TENANT=acme", "root tenant", "ok", ""},
 		{"REFRESHD_LISTEN=nowhere", "configuration", "failed", "REFRESHD_LISTEN is not host:port"},
 		{"REFRESHD_DATABASE_URL=memory:", "database", "warning", "ends with it"},
 	} {

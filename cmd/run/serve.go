@@ -13,6 +13,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/metrics"
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/config"
+	"github.com/refreshd/refreshd/domain"
 )
 
 // errStopping is the readiness of a process that is stopping.
@@ -54,6 +55,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	if err := p.fill(ctx, s, publicURL, kickstart); err != nil {
 		return err
 	}
+	s.findRootTenant(ctx, c.RootTenant)
 	v, err := s.newServer(ctx, c, publicURL)
 	if err != nil {
 		return err
@@ -107,6 +109,18 @@ func (s *service) publicURL(c config.Config, address net.Addr) string {
 			"event", eventPublicURLMissing, "url", url)
 	}
 	return url
+}
+
+// findRootTenant warns if there is no root tenant. It may be created later, or its name may be wrong. That of the first
+// run need not exist.
+func (s *service) findRootTenant(ctx context.Context, id string) {
+	if id == "" || id == config.FirstTenant {
+		return
+	}
+	if _, err := s.store.Tenant(ctx, id); errors.Is(err, domain.ErrNotFound) {
+		s.log.Warn("the root has no token endpoint and no metadata: create the tenant, or correct REFRESHD_ROOT_TENANT",
+			"event", eventRootTenantMissing, "tenant", id)
+	}
 }
 
 // server is a service with its HTTP servers.

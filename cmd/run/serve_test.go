@@ -51,6 +51,27 @@ func TestAServiceForOthersIsWarnedOfAPublicURLOfThisMachine(t *testing.T) {
 	}
 }
 
+// Without a root tenant the endpoints at the root respond 404, which looks like a fault of the client.
+func TestAServiceWarnsOfARootTenantThatDoesNotExist(t *testing.T) {
+	for id, warned := range map[string]bool{"": false, "default": false, "nobody": true} {
+		t.Run(id, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			ctx, stop := context.WithCancel(t.Context())
+			log := &stopAt{text: `"msg":"listening"`, stop: stop}
+			o := Options{Stdout: io.Discard, Stderr: log, Args: []string{"serve"}, Environ: []string{
+				"REFRESHD_DATABASE_URL=memory:", "REFRESHD_LISTEN=127.0.0.1:0", "REFRESHD_ADMIN_LISTEN=",
+				"REFRESHD_LOG_FORMAT=json", "REFRESHD_ROOT_TENANT=" + id,
+			}}
+			if err := Run(ctx, o); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Contains(log.String(), eventRootTenantMissing); got != warned {
+				t.Errorf("warned: %t, want %t\n%s", got, warned, log.String())
+			}
+		})
+	}
+}
+
 // freePort returns a port that was free a moment ago. With a port of 0 the configuration could not derive a URL by
 // itself.
 func freePort(t *testing.T) string {

@@ -553,6 +553,20 @@ func (mr *MockStoreMockRecorder) Ready(arg0 interface{}) *gomock.Call {
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Ready", reflect.TypeOf((*MockStore)(nil).Ready), arg0)
 }
 
+// Rebind mocks base method.
+func (m *MockStore) Rebind(arg0 context.Context, arg1, arg2 domain.RefreshToken, arg3 time.Time, arg4 domain.Event) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Rebind", arg0, arg1, arg2, arg3, arg4)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// Rebind indicates an expected call of Rebind.
+func (mr *MockStoreMockRecorder) Rebind(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Rebind", reflect.TypeOf((*MockStore)(nil).Rebind), arg0, arg1, arg2, arg3, arg4)
+}
+
 // Record mocks base method.
 func (m *MockStore) Record(arg0 context.Context, arg1 domain.Event) error {
 	m.ctrl.T.Helper()
@@ -963,6 +977,20 @@ func (m *MockRefreshTokens) List(arg0 context.Context, arg1 port.ListQuery) (por
 func (mr *MockRefreshTokensMockRecorder) List(arg0, arg1 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "List", reflect.TypeOf((*MockRefreshTokens)(nil).List), arg0, arg1)
+}
+
+// Rebind mocks base method.
+func (m *MockRefreshTokens) Rebind(arg0 context.Context, arg1, arg2 domain.RefreshToken, arg3 time.Time, arg4 domain.Event) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Rebind", arg0, arg1, arg2, arg3, arg4)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// Rebind indicates an expected call of Rebind.
+func (mr *MockRefreshTokensMockRecorder) Rebind(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Rebind", reflect.TypeOf((*MockRefreshTokens)(nil).Rebind), arg0, arg1, arg2, arg3, arg4)
 }
 
 // Snapshot mocks base method.

@@ -41,7 +41,7 @@ type line struct {
 	says   string // on stderr, in part
 }
 
-const notConfirmed = "this needs a confirmation, and the input is no terminal: add --yes"
+const notConfirmed = "this needs a confirmation, and the input is not a terminal: add --yes"
 
 var lines = []line{
 	{args: "tenant list", prints: "ID\tNAME\tISSUER\nacme\tAcme\t\n"},

@@ -285,7 +285,7 @@ func TestTheFirstRunShowsCommandsThatWork(t *testing.T) {
 			s := start(t, d, settings{noKickstart: true})
 			printed := s.process.Stdout()
 			if keyShown.MatchString(printed) {
-				t.Error("the API key is shown on what is no terminal")
+				t.Error("the API key is shown where there is no terminal")
 			}
 			file := keyInFile.FindStringSubmatch(printed)
 			if file == nil {

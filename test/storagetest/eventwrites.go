@@ -74,6 +74,11 @@ func tokenWrites() []eventWrite {
 		after.RecoveredAt, after.RecoveryPaidUntil, after.LastUsedAt = t0, 11, t0
 		return s.Swap(e.Context(), before, after, t0, one)
 	}
+	rebind := func(e *env, s port.Store, binding string, one domain.Event) error {
+		before, after := token(1), token(1)
+		before.Binding, after.Binding = binding, "new"
+		return s.Rebind(e.Context(), before, after, t0, one)
+	}
 	change := func(e *env, s port.Store, one domain.Event, roles []string, ns ...int) error {
 		var changes []domain.Change
 		for _, n := range ns {
@@ -119,6 +124,11 @@ func tokenWrites() []eventWrite {
 			return swap(e, s, 1, one)
 		}, func(e *env, s port.Store, one domain.Event) error {
 			return swap(e, s, 2, one)
+		}),
+		ofOne("RefreshTokens/Rebind", domain.ErrConflict, func(e *env, s port.Store, one domain.Event) error {
+			return rebind(e, s, "", one)
+		}, func(e *env, s port.Store, one domain.Event) error {
+			return rebind(e, s, "another", one)
 		}),
 		ofOne("RefreshTokens/Change", domain.ErrConflict, func(e *env, s port.Store, one domain.Event) error {
 			return change(e, s, one, nil, 1)

@@ -63,6 +63,7 @@ type faulty struct {
 	snapshot func(context.Context, domain.ID) (domain.Snapshot, error)
 	use      func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
 	swap     func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error
+	rebind   func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error
 	find     func(context.Context, string, domain.ID) (domain.Session, error)
 	list     func(context.Context, port.ListQuery) (port.Page, error)
 	count    func(context.Context, port.ListQuery) (int, bool, error)
@@ -117,7 +118,7 @@ type faulty struct {
 func newFaulty(s port.Store) *faulty {
 	return &faulty{
 		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot,
-		use: s.Use, swap: s.Swap, find: s.Find, list: s.List, count: s.Count, change: s.Change, revoke: s.Revoke,
+		use: s.Use, swap: s.Swap, rebind: s.Rebind, find: s.Find, list: s.List, count: s.Count, change: s.Change, revoke: s.Revoke,
 		revokeScope: s.RevokeScope, keepNewest: s.KeepNewest,
 		saveTenant:      func(ctx context.Context, w tenantSave) (domain.Version, error) { return w.in(ctx, s) },
 		saveApplication: func(ctx context.Context, w applicationSave) (domain.Version, error) { return w.in(ctx, s) },
@@ -187,6 +188,10 @@ func (f *faulty) Use(ctx context.Context, before, after domain.RefreshToken, now
 
 func (f *faulty) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 	return f.swap(ctx, before, after, now, e)
+}
+
+func (f *faulty) Rebind(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	return f.rebind(ctx, before, after, now, e)
 }
 
 func (f *faulty) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
@@ -548,6 +553,16 @@ func (f *faulty) swapAs(alter func(stored domain.RefreshToken, before, after *do
 			alter(s.Token, &before, &after, &now)
 		}
 		return f.within.Swap(ctx, before, after, now, e)
+	}
+}
+
+// rebindAs makes Rebind write or compare something else.
+func (f *faulty) rebindAs(alter func(stored domain.RefreshToken, before, after *domain.RefreshToken, now *time.Time)) {
+	f.rebind = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+		if s, err := f.within.Snapshot(ctx, before.ID); err == nil {
+			alter(s.Token, &before, &after, &now)
+		}
+		return f.within.Rebind(ctx, before, after, now, e)
 	}
 }
 

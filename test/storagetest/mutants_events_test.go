@@ -260,6 +260,9 @@ func (f *faulty) eachWrite(
 	f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 		return happens(ctx, e, func(e domain.Event) error { return f.within.Swap(ctx, before, after, now, e) })
 	}
+	f.rebind = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.Rebind(ctx, before, after, now, e) })
+	}
 	f.eachVersionedWrite(happens)
 	f.change = func(
 		ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,

@@ -292,8 +292,8 @@ var keyChangeMutants = []mutant{
 				return a, err
 			}
 		}, false},
-	{"Applications/RehashClientSecrets/a concurrent save does not put the former secrets back", "a save does not compare the version",
-		func(f *faulty) {
+	{"Applications/RehashClientSecrets/a concurrent save does not put the former secrets back",
+		"a save does not compare the version", func(f *faulty) {
 			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
 				for {
 					a, err := f.within.Application(ctx, w.a.TenantID, w.a.ID)

@@ -389,6 +389,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 		"Ready":             s.Ready(ctx),
 		"Use":               s.Use(ctx, t, t, t0),
 		"Swap":              s.Swap(ctx, t, t, t0, NewEvent()),
+		"Rebind":            s.Rebind(ctx, t, t, t0, NewEvent()),
 		"Change":            s.Change(ctx, t.TenantID, []domain.Change{{Before: t, After: t}}, t0, NewEvent()),
 		"Revoke":            s.Revoke(ctx, t.TenantID, t.ID, byRequest(t0), NewEvent()),
 		"KeepNewest":        s.KeepNewest(ctx, domain.Scope{TenantID: "acme"}, 1, byRequest(t0), NewEvent()),

@@ -86,7 +86,7 @@ type clause struct {
 }
 
 func clauses() []clause {
-	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, changing, revoking, directory,
+	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, rebinding, changing, revoking, directory,
 		keeping, keyChanging, rehashing, recording, eventClauses(),
 		versioning, reaching, keyFacts, purging, endingRotations, histories)
 }

@@ -185,7 +185,7 @@ func (d *decoder) raw(v reflect.Value, path string, depth int) {
 	encoder := json.NewEncoder(&out) // which orders names
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(object); err != nil {
-		d.malformed(path, "is no object of texts, numbers and lists")
+		d.malformed(path, "is not an object of texts, numbers and lists")
 		return
 	}
 	v.SetString(strings.TrimSuffix(out.String(), "\n"))

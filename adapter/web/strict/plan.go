@@ -29,7 +29,7 @@ func planOf(t reflect.Type) *plan {
 	}
 	p := &plan{byName: map[string]field{}}
 	if t.Kind() != reflect.Struct {
-		panic(fmt.Sprintf("strict: %v is no struct", t))
+		panic(fmt.Sprintf("strict: %v is not a struct", t))
 	}
 	if p.object = reflect.PointerTo(t).Implements(anObject); p.object {
 		plans.Store(t, p)

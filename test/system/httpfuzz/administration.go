@@ -321,14 +321,14 @@ func (g *grammar) judgeAdministration(
 		j.complain("%d: an internal error", a.StatusCode)
 	}
 	if j.request, err = http.ReadRequest(bufio.NewReader(bytes.NewReader(c.wire()))); err != nil {
-		j.complain("the service answered what is no HTTP request: %v", err)
+		j.complain("the service answered with what is not an HTTP request: %v", err)
 		return j.wrong, nil
 	}
 	g.judgeContract(j)
 	var body body
 	if strings.HasPrefix(a.Header.Get("Content-Type"), jsonMedia) && c.method != http.MethodHead &&
 		json.Unmarshal(a.content, &body) != nil {
-		j.complain("%d: the body is no JSON", a.StatusCode)
+		j.complain("%d: the body is not JSON", a.StatusCode)
 	}
 	j.keyIn(body)
 	tenant, limited := w.tenantOfRequest(j.request)

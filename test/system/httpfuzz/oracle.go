@@ -65,7 +65,7 @@ func (g *grammar) judge(
 	}
 	var err error
 	if j.request, err = http.ReadRequest(bufio.NewReader(bytes.NewReader(c.wire()))); err != nil {
-		j.complain("the service answered what is no HTTP request: %v", err)
+		j.complain("the service answered with what is not an HTTP request: %v", err)
 		return j.wrong
 	}
 	j.tenant = tenantOf(j.request)
@@ -73,7 +73,7 @@ func (g *grammar) judge(
 	var body body
 	isJSON := strings.HasPrefix(a.Header.Get("Content-Type"), jsonMedia) && c.method != http.MethodHead
 	if isJSON && json.Unmarshal(a.content, &body) != nil {
-		j.complain("%d: the body is no JSON", a.StatusCode)
+		j.complain("%d: the body is not JSON", a.StatusCode)
 	}
 	if a.StatusCode/100 == 2 {
 		j.success(body)
@@ -269,7 +269,7 @@ func (j *judgement) revocation(d done) {
 			j.complain("revoked more or another than asked for")
 		}
 		if len(d.TokenIDs) > 0 && !j.world.loggedOut(j.request, j.tenant, id) {
-			j.complain("revoked several, and the request is no logout of %s", id)
+			j.complain("revoked several, and the request is not a logout of %s", id)
 		}
 	}
 	j.mustBeProved(proof{
@@ -552,7 +552,7 @@ func (w *world) judgeLog() (wrong []string) {
 		lines++
 		var record struct{ Level, Msg, ID, Client string }
 		if err := json.Unmarshal([]byte(line), &record); err != nil {
-			wrong = append(wrong, fmt.Sprintf("a line of the log is no JSON: %v: %q", err, line))
+			wrong = append(wrong, fmt.Sprintf("a line of the log is not JSON: %v: %q", err, line))
 		}
 		if record.Msg != "request" || record.ID == "" || record.Level == "ERROR" ||
 			strings.Trim(record.Client, "0123456789abcdef.:") != "" {

@@ -89,7 +89,7 @@ func (c *caller) do(ctx context.Context, r replica, method, path, tenant string,
 	a = answer{status: res.Status, outcome: res.Header.Get("Refreshd-Outcome"), text: string(got), asked: sent}
 	if len(got) > 0 {
 		if err := json.Unmarshal(got, &a.body); err != nil {
-			c.faults.add("%s %s answered %d with what is no JSON: %.200q", method, path, res.Status, got)
+			c.faults.add("%s %s answered %d with what is not JSON: %.200q", method, path, res.Status, got)
 			return answer{}
 		}
 	}
