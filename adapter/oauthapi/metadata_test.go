@@ -87,7 +87,8 @@ func TestR13TheIssuerIsThatOfTheAccessTokens(t *testing.T) {
 func TestR14MetadataHasTheMembersThatClientsNeed(t *testing.T) {
 	m := newService(t).metadata(t, metadataPaths(globex)[0])
 	for member, want := range map[string][]any{
-		"response_types_supported": {}, "grant_types_supported": {"refresh_token"},
+		"response_types_supported":                      {},
+		"grant_types_supported":                         {"refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"},
 		"token_endpoint_auth_methods_supported":         {"none", "client_secret_basic", "client_secret_post"},
 		"revocation_endpoint_auth_methods_supported":    {"none", "client_secret_basic", "client_secret_post"},
 		"introspection_endpoint_auth_methods_supported": {"client_secret_basic", "client_secret_post"},

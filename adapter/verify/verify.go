@@ -337,6 +337,9 @@ type Token struct {
 	ID            string // jti
 	IssuedAt      time.Time
 	ExpiresAt     time.Time
+	// Actors are act (RFC 8693, section 4.1): first the party that acts for the user, then the one that acts for that
+	// party, and so on; empty if the user acts without one.
+	Actors []Actor
 	// Claims is the whole payload, a JSON object.
 	Claims json.RawMessage
 	// AsOf is the instant as of which the view was complete that the token was checked against. It has a monotonic
@@ -348,6 +351,12 @@ type Token struct {
 	jkt     string // the thumbprint of the key that it is bound to; empty if it is not bound
 	digest  [32]byte
 	by      *shared // what verified it
+}
+
+// Actor is a party that acts for another one.
+type Actor struct {
+	Subject  string // sub
+	ClientID string // client_id: the application that it uses; empty if the token does not name it
 }
 
 // HasScope reports whether scope is one of the token's scopes.

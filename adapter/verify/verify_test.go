@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -165,7 +166,8 @@ func TestAVerifiedTokenHasItsClaims(t *testing.T) {
 	key := testKeys()["EdDSA"]
 	inBubble(t, newService(key), nil, func(t *testing.T, v *verify.Verifier) {
 		before := time.Now()
-		text := payload(with{"aud": []string{"other", audience}, "own": map[string]int{"a": 1}})
+		text := payload(with{"aud": []string{"other", audience}, "own": map[string]int{"a": 1},
+			"act": json.RawMessage(`{"sub":"agent","client_id":"console","act":{"sub":"robot","iss":"x"}}`)})
 		got, err := v.Verify(t.Context(), key.sign(key.header(), text))
 		if err != nil {
 			t.Fatal(err)
@@ -174,6 +176,7 @@ func TestAVerifiedTokenHasItsClaims(t *testing.T) {
 			Issuer: issuer, Subject: "user-1", Audience: []string{"other", audience}, SessionID: session, TenantID: "acme",
 			ApplicationID: audience, Roles: []string{"admin"}, Scopes: []string{"read", "write"}, ID: "id-1",
 			IssuedAt: before, ExpiresAt: before.Add(5 * time.Minute), Claims: []byte(text), AsOf: got.AsOf,
+			Actors: []verify.Actor{{Subject: "agent", ClientID: "console"}, {Subject: "robot"}},
 		}
 		roughly := cmp.Options{cmpopts.IgnoreUnexported(verify.Token{}), cmpopts.EquateApproxTime(time.Second)}
 		if diff := cmp.Diff(want, got, roughly); diff != "" {
