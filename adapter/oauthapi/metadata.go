@@ -114,6 +114,6 @@ func newDocument(m usecase.Metadata) document {
 		RevocationAuthMethods:    []string{methodNone, methodBasic, methodPost},
 		IntrospectionAuthMethods: []string{methodBasic, methodPost},
 		IDTokenAlgorithms:        m.Algorithms,
-		ProofAlgorithms:          domain.Algorithms,
+		ProofAlgorithms:          domain.ClientAlgorithms,
 	}
 }

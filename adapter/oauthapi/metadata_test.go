@@ -94,7 +94,7 @@ func TestR14MetadataHasTheMembersThatClientsNeed(t *testing.T) {
 		"introspection_endpoint_auth_methods_supported": {"client_secret_basic", "client_secret_post"},
 		"scopes_supported":                              {"offline_access"}, "subject_types_supported": {"public"},
 		"id_token_signing_alg_values_supported": {"ES256"},
-		"dpop_signing_alg_values_supported":     {"EdDSA", "ES256", "RS256", "PS256"},
+		"dpop_signing_alg_values_supported":     {"EdDSA", "ES256", "RS256", "PS256", "Ed25519"},
 	} {
 		if diff := cmp.Diff(want, m[member]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", member, diff)
