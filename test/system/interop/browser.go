@@ -111,12 +111,12 @@ func (p *page) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 		out.Header().Set("Content-Type", "text/javascript")
 		http.ServeFile(out, in, filepath.Join(p.dir, "node_modules", p.c.name, "dist/browser", p.c.file()+".min.js"))
 	case "/world":
-		p.answer(out, map[string]string{"url": p.w.URL})
+		p.answer(out, map[string]string{"url": p.w.URL, "nonceUrl": p.w.NonceURL})
 	case "/issue":
-		var asked struct{ Application string }
+		var asked struct{ URL, Application string }
 		session, err := issued{}, json.NewDecoder(in.Body).Decode(&asked)
 		if err == nil {
-			session, err = p.w.issue(in.Context(), "es", asked.Application)
+			session, err = p.w.issue(in.Context(), asked.URL, "es", asked.Application)
 		}
 		if err != nil {
 			http.Error(out, err.Error(), http.StatusInternalServerError)

@@ -26,6 +26,8 @@ const (
 	revocation   = "revoke, then invalid_grant"
 	introspected = "introspection"
 	bound        = "DPoP"
+	demanded     = "DPoP, demanded nonce"
+	otherOrigin  = "other origin refused"
 	boundSession = "DPoP, bound session"
 )
 
@@ -74,13 +76,13 @@ var clients = []client{
 	{
 		name: "oauth4webapi", kind: byNode,
 		checks: slices.Concat([]string{discovery, public, byBasic, byPost, byKey, narrower, atOnce, revocation, introspected,
-			bound, boundSession}, verifies[:6]),
+			bound, boundSession, demanded}, verifies[:6]),
 		note: "an http issuer needs `allowInsecureRequests`",
 	},
 	{
 		name: "openid-client", kind: byNode,
 		checks: []string{discovery, public, byBasic, byPost, byKey, narrower, atOnce, revocation, introspected, bound,
-			boundSession},
+			boundSession, demanded},
 		note: "an http issuer needs `execute: [allowInsecureRequests]`",
 	},
 	{
@@ -96,7 +98,7 @@ var clients = []client{
 		note: "with `strict: true`, and `cooldownDuration: 0` as for `jose`",
 	},
 	{
-		name: "oidc-client-ts", kind: byBrowser, checks: []string{discovery, public, atOnce, revocation, bound},
+		name: "oidc-client-ts", kind: byBrowser, checks: []string{discovery, public, atOnce, revocation, otherOrigin, bound, demanded},
 		note: "in Chromium, on a page of an origin among the application's `origins`, by `signinSilent` and `revokeTokens`",
 	},
 	{
@@ -249,7 +251,7 @@ func (r *run) on(ctx context.Context, engine, scripts string, chosen []client) (
 		}
 		cells[c.name] = cell
 	}
-	return cells, w.service.Explain(errors.Join(errs...))
+	return cells, w.services[0].Explain(errors.Join(errs...))
 }
 
 // clientTimeout bounds the run of one client. It ends what is stuck, on a machine however busy, and judges nothing.

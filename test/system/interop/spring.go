@@ -49,7 +49,7 @@ func (w *world) spring(ctx context.Context, c client) (results []result, err err
 		return issuer, set, err
 	}
 	accepts := func(tenant, application, algorithm string) error {
-		session, err := w.issue(ctx, tenant, application)
+		session, err := w.issue(ctx, w.URL, tenant, application)
 		if err != nil {
 			return err
 		}

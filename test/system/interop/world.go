@@ -30,16 +30,18 @@ var tenants = []struct{ id, algorithm string }{{"ed", edDSA}, {"es", es256}, {"r
 
 // The applications of each tenant.
 const (
-	publicApp  = "spa"    // a public client
-	secretApp  = "web"    // a client with a secret
-	keyApp     = "keyed"  // a client with a key
-	expiredApp = "brief"  // its access tokens are valid for a second
-	springApp  = "spring" // its access tokens have the typ JWT
+	publicApp  = "spa"       // a public client
+	secretApp  = "web"       // a client with a secret
+	keyApp     = "keyed"     // a client with a key
+	expiredApp = "brief"     // its access tokens are valid for a second
+	springApp  = "spring"    // its access tokens have the typ JWT
+	otherApp   = "elsewhere" // a public client whose origins are other ones
 )
 
 // world is a service, and what the scripts know of it. Its JSON is the file that the variable WORLD names.
 type world struct {
 	URL       string            `json:"url"`       // of the service
+	NonceURL  string            `json:"nonceUrl"`  // of another service, which demands a nonce in each proof
 	APIKey    string            `json:"apiKey"`    // may do everything
 	Secret    string            `json:"secret"`    // of the application web
 	Key       map[string]string `json:"key"`       // of the application keyed, a private JWK
@@ -52,12 +54,11 @@ type world struct {
 	engine   string
 	tested   map[string]string // how the tests of test/e2e ended, by name; nil before they ran
 	file     string
-	service  *rig.Service
+	services []*rig.Service
 	server   *postgres.Server
-	database string
 }
 
-// newWorld starts a service on an engine.
+// newWorld starts two services on an engine.
 func newWorld(ctx context.Context, r *run, engine string) (w *world, err error) {
 	w = &world{
 		r: r, engine: engine, Rotations: map[string]string{}, APIKey: "ak_" + rand.Text() + rand.Text(),
@@ -68,11 +69,11 @@ func newWorld(ctx context.Context, r *run, engine string) (w *world, err error) 
 			err = errors.Join(err, w.stop())
 		}
 	}()
-	addresses, err := rig.FreeAddresses(2)
+	addresses, err := rig.FreeAddresses(3)
 	if err != nil {
 		return w, err
 	}
-	w.URL, w.Page = "http://"+addresses[0], "http://"+addresses[1]
+	w.URL, w.Page, w.NonceURL = "http://"+addresses[0], "http://"+addresses[1], "http://"+addresses[2]
 	dir, err := os.MkdirTemp(r.dir, engine+"-")
 	if err != nil {
 		return w, err
@@ -86,26 +87,40 @@ func newWorld(ctx context.Context, r *run, engine string) (w *world, err error) 
 	if err != nil {
 		return w, err
 	}
-	settings := rig.Settings{
-		Database: "sqlite:" + filepath.Join(dir, "refreshd.db"), Listen: addresses[0], Kickstart: w.kickstart(public),
-		Env: []string{"REFRESHD_PUBLIC_URL=" + w.URL},
-	}
 	if engine == onPostgres {
 		if w.server, err = postgres.StartServer(ctx, postgres.Options{}); err != nil {
 			return w, err
 		}
-		if w.database, err = w.server.NewDatabase(ctx); err != nil {
-			return w, err
-		}
-		settings.Database = w.database
-		if _, err := r.program.Run(ctx, settings, "migrate"); err != nil {
-			return w, err
-		}
 	}
-	if w.service, err = r.program.Serve(ctx, settings); err != nil {
-		return w, err
+	kickstart := w.kickstart(public)
+	for _, url := range []string{w.URL, w.NonceURL} {
+		if err := w.serve(ctx, dir, url, kickstart, fmt.Sprint(url == w.NonceURL)); err != nil {
+			return w, err
+		}
 	}
 	return w, w.describe(ctx)
+}
+
+// serve starts a service with a database of its own. nonce is whether it demands a nonce.
+func (w *world) serve(ctx context.Context, dir, url, kickstart, nonce string) (err error) {
+	settings := rig.Settings{
+		Listen: strings.TrimPrefix(url, "http://"), Kickstart: kickstart,
+		Database: "sqlite:" + filepath.Join(dir, "nonce-"+nonce, "refreshd.db"),
+		Env:      []string{"REFRESHD_PUBLIC_URL=" + url, "REFRESHD_DPOP_NONCE=" + nonce},
+	}
+	if w.server != nil {
+		if settings.Database, err = w.server.NewDatabase(ctx); err != nil {
+			return err
+		}
+		if _, err := w.r.program.Run(ctx, settings, "migrate"); err != nil {
+			return err
+		}
+	}
+	service, err := w.r.program.Serve(ctx, settings)
+	if err == nil {
+		w.services = append(w.services, service)
+	}
+	return err
 }
 
 // keyPair sets the private key that scripts use, and returns the public one.
@@ -128,7 +143,7 @@ func (w *world) keyPair(private *ecdsa.PrivateKey) (public string, err error) {
 	return string(text), err
 }
 
-// kickstart returns the tenants, with four applications each, and the API key.
+// kickstart returns the tenants, with six applications each, and the API key.
 func (w *world) kickstart(public string) string {
 	var b strings.Builder
 	b.WriteString("tenants:\n")
@@ -139,6 +154,7 @@ func (w *world) kickstart(public string) string {
 		fmt.Fprintf(&b, "      - {id: %s, clientKeys: %s}\n", keyApp, public)
 		fmt.Fprintf(&b, "      - {id: %s, jwtConfiguration: {timeToLiveInSeconds: 1}}\n", expiredApp)
 		fmt.Fprintf(&b, "      - {id: %s, jwtConfiguration: {accessTokenType: JWT}}\n", springApp)
+		fmt.Fprintf(&b, "      - {id: %s, origins: [https://elsewhere.example]}\n", otherApp)
 	}
 	for _, t := range tenants {
 		tenant(t.id, t.algorithm)
@@ -159,7 +175,7 @@ func (w *world) describe(ctx context.Context) error {
 		return err
 	}
 	w.ByKey = strings.Contains(string(text), `"private_key_jwt"`)
-	session, err := w.issue(ctx, "es", expiredApp)
+	session, err := w.issue(ctx, w.URL, "es", expiredApp)
 	if err != nil {
 		return err
 	}
@@ -179,8 +195,8 @@ func (w *world) describe(ctx context.Context) error {
 
 type issued struct{ RefreshToken, Token string }
 
-// issue issues a session.
-func (w *world) issue(ctx context.Context, tenant, application string) (session issued, err error) {
+// issue issues a session at one of the services.
+func (w *world) issue(ctx context.Context, at, tenant, application string) (session issued, err error) {
 	body, err := json.Marshal(map[string]any{
 		"userId": "ada", "applicationsId": application, "scopes": []string{"orders:read", "orders:write"},
 	})
@@ -188,7 +204,7 @@ func (w *world) issue(ctx context.Context, tenant, application string) (session 
 		return session, err
 	}
 	request := rig.Request{Method: "POST", Path: "/jwt/issue", Key: w.APIKey, Tenant: tenant, Body: string(body)}
-	response, err := request.Do(ctx, rig.Client, strings.TrimPrefix(w.URL, "http://"))
+	response, err := request.Do(ctx, rig.Client, strings.TrimPrefix(at, "http://"))
 	if err != nil {
 		return session, err
 	}
@@ -197,9 +213,9 @@ func (w *world) issue(ctx context.Context, tenant, application string) (session 
 
 func (w *world) stop() error {
 	var errs []error
-	if w.service != nil {
-		errs = append(errs, w.service.Stop())
-		if lines := w.service.ErrorsLogged(); len(lines) > 0 {
+	for _, service := range w.services {
+		errs = append(errs, service.Stop())
+		if lines := service.ErrorsLogged(); len(lines) > 0 {
 			errs = append(errs, fmt.Errorf("the service logged an error: %s", lines[0]))
 		}
 	}

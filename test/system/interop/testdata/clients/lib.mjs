@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 
 export const world = JSON.parse(readFileSync(process.env.WORLD, 'utf8'));
-export const issuer = (tenant) => `${world.url}/t/${tenant}`;
+export const issuer = (tenant, at = world.url) => `${at}/t/${tenant}`;
 export const tenants = { EdDSA: 'ed', ES256: 'es', RS256: 'rs', PS256: 'ps' };
 
 // rotated is a tenant whose signing key this client alone has revoked.
@@ -47,8 +47,8 @@ export async function refuses(run, why) {
   if (!why.test(said)) throw new Error(`it was refused for another reason than ${why}: ${said}`);
 }
 
-async function backend(path, tenant, body) {
-  const response = await fetch(world.url + path, {
+async function backend(path, tenant, body, at = world.url) {
+  const response = await fetch(at + path, {
     method: 'POST',
     headers: { Authorization: world.apiKey, 'X-Stencil-TenantId': tenant, 'Content-Type': 'application/json' },
     body: JSON.stringify(body),
@@ -57,14 +57,11 @@ async function backend(path, tenant, body) {
   return (await response.json()).data;
 }
 
-// issue starts a session, as a login service does. It returns refreshToken and token, the access token.
-export const issue = (tenant, application, more = {}) =>
-  backend('/jwt/issue', tenant, {
-    userId: 'ada',
-    applicationsId: application,
-    scopes: ['orders:read', 'orders:write'],
-    ...more,
-  });
+// issue starts a session at a service, as a login service does. It returns refreshToken and token, the access token.
+export function issue(tenant, application, more = {}, at = world.url) {
+  const body = { userId: 'ada', applicationsId: application, scopes: ['orders:read', 'orders:write'], ...more };
+  return backend('/jwt/issue', tenant, body, at);
+}
 
 export const kidOf = (token) => JSON.parse(Buffer.from(token.split('.')[0], 'base64url').toString()).kid;
 export const claimsOf = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString());

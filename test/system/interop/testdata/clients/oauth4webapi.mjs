@@ -3,8 +3,8 @@ import { check, claimsOf, equal, issue, issuer, later, refuses, verifier, world 
 
 const insecure = { [oauth.allowInsecureRequests]: true };
 
-async function discover(tenant, algorithm = 'oidc') {
-  const url = new URL(issuer(tenant));
+async function discover(tenant, algorithm = 'oidc', at = world.url) {
+  const url = new URL(issuer(tenant, at));
   return oauth.processDiscoveryResponse(url, await oauth.discoveryRequest(url, { algorithm, ...insecure }));
 }
 
@@ -96,6 +96,20 @@ await check('DPoP, bound session', async () => {
   await refuses(() => refresh(as, 'spa', oauth.None(), again.refresh_token), /invalid_dpop_proof/);
   const other = oauth.DPoP({ client_id: 'spa' }, await oauth.generateKeyPair('ES256'));
   await refuses(() => refresh(as, 'spa', oauth.None(), again.refresh_token, { DPoP: other }), /invalid_/);
+});
+
+await check('DPoP, demanded nonce', async () => {
+  const strict = await discover('es', 'oidc', world.nonceUrl);
+  const DPoP = oauth.DPoP({ client_id: 'spa' }, await oauth.generateKeyPair('ES256'));
+  const { refreshToken } = await issue('es', 'spa', {}, world.nonceUrl);
+  let refused;
+  const got = await refresh(strict, 'spa', oauth.None(), refreshToken, { DPoP }).catch((error) => {
+    refused = error;
+    if (!oauth.isDPoPNonceError(error)) throw error;
+    return refresh(strict, 'spa', oauth.None(), refreshToken, { DPoP }); // DPoP has the nonce of the refusal
+  });
+  equal([refused?.error, got.token_type], ['use_dpop_nonce', 'dpop'], 'the first error, token_type');
+  await refresh(strict, 'spa', oauth.None(), got.refresh_token, { DPoP });
 });
 
 // The access token of RFC 9068, as a resource server checks it. It reads the keys for each call.

@@ -4,7 +4,8 @@ const { IndexedDbDPoPStore, User, UserManager, WebStorageStateStore } = globalTh
 
 const send = (path, body) => fetch(path, { method: 'POST', body: JSON.stringify(body) });
 const world = await (await fetch('/world')).json();
-const authority = `${world.url}/t/es`;
+const issuer = (at) => `${at}/t/es`;
+const authority = issuer(world.url);
 
 async function check(name, run) {
   try {
@@ -40,17 +41,18 @@ const settings = {
   userStore: new WebStorageStateStore({ store: localStorage }),
 };
 
-// login returns a manager of a user who has just logged in.
-async function login(more = {}) {
-  const session = await (await send('/issue', { application: 'spa' })).json();
-  const manager = new UserManager({ ...settings, ...more });
+// login returns a manager of a user who has just logged in at a service.
+async function login(more = {}, at = world.url) {
+  const application = more.client_id ?? settings.client_id;
+  const session = await (await send('/issue', { url: at, application })).json();
+  const manager = new UserManager({ ...settings, authority: issuer(at), ...more });
   await manager.storeUser(
     new User({
       access_token: session.token,
       refresh_token: session.refreshToken,
       token_type: 'Bearer',
       scope: settings.scope,
-      profile: { sub: 'ada', iss: authority, aud: 'spa', exp: 0, iat: 0 },
+      profile: { sub: 'ada', iss: issuer(at), aud: application, exp: 0, iat: 0 },
       expires_at: 0,
     }),
   );
@@ -90,11 +92,23 @@ await check('revoke, then invalid_grant', async () => {
   await refuses(() => manager.signinSilent(), /invalid_grant/);
 });
 
+await check('other origin refused', async () => {
+  const manager = await login({ client_id: 'elsewhere' });
+  await refuses(() => manager.signinSilent(), /invalid_request.*origin/i); // the page reads why
+});
+
 await check('DPoP', async () => {
   const manager = await login({ dpop: { store: new IndexedDbDPoPStore() } });
   const user = await manager.signinSilent();
   equal(user.token_type.toLowerCase(), 'dpop', 'token_type');
   equal(typeof claimsOf(user.access_token).cnf.jkt, 'string', 'cnf');
+});
+
+await check('DPoP, demanded nonce', async () => {
+  const manager = await login({ dpop: { store: new IndexedDbDPoPStore() } }, world.nonceUrl);
+  const user = await manager.signinSilent();
+  equal(user.token_type.toLowerCase(), 'dpop', 'token_type');
+  await manager.signinSilent();
 });
 
 await send('/end', {});

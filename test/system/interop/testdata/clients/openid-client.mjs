@@ -82,3 +82,13 @@ await check('DPoP, bound session', async () => {
   await client.refreshTokenGrant(spa, got.refresh_token, undefined, { DPoP });
   await refuses(() => client.refreshTokenGrant(spa, got.refresh_token), /invalid_dpop_proof/);
 });
+
+await check('DPoP, demanded nonce', async () => {
+  const strict = await client.discovery(
+    new URL(issuer('es', world.nonceUrl)), 'spa', undefined, client.None(), insecure);
+  const DPoP = client.getDPoPHandle(strict, await client.randomDPoPKeyPair());
+  const { refreshToken } = await issue('es', 'spa', {}, world.nonceUrl);
+  const got = await client.refreshTokenGrant(strict, refreshToken, undefined, { DPoP }); // sends it twice
+  equal(got.token_type, 'dpop', 'token_type');
+  await client.refreshTokenGrant(strict, got.refresh_token, undefined, { DPoP });
+});
