@@ -92,7 +92,7 @@ func (w *world) browser(ctx context.Context, dir string, c client) (results []re
 		stop()
 		<-ended // it was killed
 	case err := <-ended:
-		return nil, fmt.Errorf("Chromium ended: %w\n%s", errors.Join(err, context.Cause(ctx)), said.String())
+		return nil, fmt.Errorf("the browser ended: %w\n%s", errors.Join(err, context.Cause(ctx)), said.String())
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

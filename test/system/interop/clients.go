@@ -98,8 +98,9 @@ var clients = []client{
 		note: "with `strict: true`, and `cooldownDuration: 0` as for `jose`",
 	},
 	{
-		name: "oidc-client-ts", kind: byBrowser, checks: []string{discovery, public, atOnce, revocation, otherOrigin, bound, demanded},
-		note: "in Chromium, on a page of an origin among the application's `origins`, by `signinSilent` and `revokeTokens`",
+		name: "oidc-client-ts", kind: byBrowser,
+		checks: []string{discovery, public, atOnce, revocation, otherOrigin, bound, demanded},
+		note:   "in Chromium, on a page of an origin among the application's `origins`, by `signinSilent` and `revokeTokens`",
 	},
 	{
 		name: "@auth/core", kind: byNode, checks: []string{discovery, public, byPost, atOnce, revocation},

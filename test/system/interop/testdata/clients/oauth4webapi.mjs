@@ -36,7 +36,17 @@ const { subtle } = globalThis.crypto;
 const es256 = { name: 'ECDSA', namedCurve: 'P-256' };
 const key = { key: await subtle.importKey('jwk', world.key, es256, false, ['sign']), kid: world.key.kid };
 if (!world.byKey) later('private_key_jwt');
-if (world.byKey) await check('private_key_jwt', () => refreshes('keyed', oauth.PrivateKeyJwt(key)));
+if (world.byKey) await check('private_key_jwt', async () => {
+  const auth = oauth.PrivateKeyJwt(key);
+  const client = { client_id: 'keyed' };
+  await refreshes('keyed', auth);
+  const { refreshToken } = await issue('es', 'keyed');
+  const asked = await oauth.introspectionRequest(as, client, auth, refreshToken, insecure);
+  equal((await oauth.processIntrospectionResponse(as, client, asked)).active, true, 'active');
+  await oauth.processRevocationResponse(await oauth.revocationRequest(as, client, auth, refreshToken, insecure));
+  await refuses(() => refresh(as, 'keyed', auth, refreshToken), /invalid_grant/);
+  await refuses(() => refresh(as, 'keyed', oauth.None(), refreshToken), /invalid_client/);
+});
 
 await check('fewer scopes', async () => {
   const { refreshToken } = await issue('es', 'spa');

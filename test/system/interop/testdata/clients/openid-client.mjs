@@ -28,7 +28,14 @@ await check('client_secret_post', () => refreshes('web', client.ClientSecretPost
 const es256 = { name: 'ECDSA', namedCurve: 'P-256' };
 const key = await globalThis.crypto.subtle.importKey('jwk', world.key, es256, false, ['sign']);
 if (!world.byKey) later('private_key_jwt');
-if (world.byKey) await check('private_key_jwt', () => refreshes('keyed', client.PrivateKeyJwt(key)));
+if (world.byKey) await check('private_key_jwt', async () => {
+  const config = await discover('keyed', client.PrivateKeyJwt(key));
+  await refreshes('keyed', client.PrivateKeyJwt(key));
+  const { refreshToken } = await issue('es', 'keyed');
+  equal((await client.tokenIntrospection(config, refreshToken)).active, true, 'active');
+  await client.tokenRevocation(config, refreshToken);
+  await refuses(() => client.refreshTokenGrant(config, refreshToken), /invalid_grant/);
+});
 
 await check('fewer scopes', async () => {
   const { refreshToken } = await issue('es', 'spa');
