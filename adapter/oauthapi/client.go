@@ -77,7 +77,7 @@ func credentialOf(c echo.Context, tenantID string, p clientParams) (usecase.Clie
 	}
 	if p.assertion != nil || p.assertionType != nil {
 		switch {
-		case !cred.Secret.IsZero():
+		case ok || !cred.Secret.IsZero():
 			return cred, errTwoProofs
 		case p.assertion == nil || p.assertionType == nil || *p.assertionType != jwtBearer:
 			return cred, fmt.Errorf("the assertion is missing, or is not a JWT: %w", domain.ErrUnauthorized)
