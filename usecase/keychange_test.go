@@ -229,6 +229,39 @@ func TestARevokedKeyVerifiesNothingAndIsNotPublished(t *testing.T) {
 	}
 }
 
+// A resource server may ask any replica about an access token, for one that it cannot learn of by the stream: each says
+// that it is not active when the revocation of its key has returned. The session itself goes on.
+func TestAnAccessTokenOfARevokedKeyIsNotActiveInAnyProcess(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	processes := []replica{w.replica, w.open(t), w.open(t)}
+	g := w.issued(t, "shop")
+	active := func(token domain.Secret) (all []bool) {
+		t.Helper()
+		for _, r := range processes {
+			i := usecase.Introspect{Tokens: w.probe, Keys: r.keys, Clock: w.clock.now, PublicURL: publicURL}
+			got, err := i.Do(t.Context(), usecase.IntrospectInput{TenantID: "acme", Token: token})
+			must(t, err)
+			all = append(all, got.Active)
+		}
+		return all
+	}
+	if got := active(g.AccessToken); slices.Contains(got, false) { // from now on each has the key in memory
+		t.Fatalf("before: active in the processes %t", got)
+	}
+	_, err := processes[1].keys.Revoke(t.Context(), byOperator, kidOf(t, g.AccessToken), usecase.RevokeKey{})
+	must(t, err)
+	if got := active(g.AccessToken); slices.Contains(got, true) {
+		t.Errorf("the access token is active in the processes %t", got)
+	}
+	if got := active(g.TokenString); slices.Contains(got, false) {
+		t.Errorf("the refresh token is active in the processes %t", got)
+	}
+	if got := active(processes[2].exchanged(t, g.TokenString).AccessToken); slices.Contains(got, false) {
+		t.Errorf("the next access token is active in the processes %t", got)
+	}
+}
+
 // Section 9, "Replicas": `key revoke` returns when every process has read it, 4 seconds after its commit.
 func TestRevokeReturnsWhenEveryProcessHasReadIt(t *testing.T) {
 	w := newWorld(t)
