@@ -42,16 +42,34 @@ type AccessToken struct {
 	// Confirmation is `cnf.jkt`: the thumbprint of the key whose proof the bearer needs (RFC 9449, section 6.1); empty
 	// for none.
 	Confirmation string
-	// Actor is `act.sub`: the application that acts for the user (RFC 8693, section 4.1); empty for none.
-	Actor  string
+	// Actors are `act` (RFC 8693, section 4.1): first the party that acts for the user, then the one that acts for that
+	// party, and so on, at most MaxTokenActors; empty for none.
+	Actors []TokenActor
 	Claims Object // the caller's own
+}
+
+// TokenActor is a party that acts for the user of an access token (RFC 8693, section 4.1): the user of another access
+// token.
+type TokenActor struct {
+	Subject       string // `sub`
+	ApplicationID string // `client_id`: the application that the other access token was issued to; empty if unknown
+}
+
+// MaxTokenActors is the maximum number of actors of an access token.
+const MaxTokenActors = 3
+
+// AsActor returns the Actors of an access token for another user, for whom the user of t acts. Those of t follow. ok is
+// false if they are too many.
+func (t AccessToken) AsActor() (actors []TokenActor, ok bool) {
+	actors = append([]TokenActor{{Subject: t.Subject, ApplicationID: t.ApplicationID}}, t.Actors...)
+	return actors, len(actors) <= MaxTokenActors
 }
 
 // AuthenticatesUser reports whether t, which was verified, authenticates its user by itself. Its audience must be its
 // own application. It must not be made for a party that acts for the user (`act`, RFC 8693, section 4.1), nor be bound
 // to a key (`cnf`, RFC 7800), because the bearer has not proved possession of that key.
 func (t AccessToken) AuthenticatesUser() bool {
-	return t.Audience == t.ApplicationID && t.Confirmation == "" && t.Actor == "" &&
+	return t.Audience == t.ApplicationID && t.Confirmation == "" && len(t.Actors) == 0 &&
 		!slices.ContainsFunc(t.Claims.names(), func(name string) bool { return name == "act" || name == "cnf" })
 }
 
@@ -93,19 +111,23 @@ const (
 	accessTokenClaims = `{"iss":,"sub":,"aud":,"client_id":,"iat":253402300799,"exp":253402300799,` +
 		`"sid":"018f2a3b-4c5d-766e-877f-8091a2b3c4d5","tid":,"applicationId":,"rve":18446744073709551615,` +
 		`"roles":[],"scope":,"cnf":{"jkt":"0123456789012345678901234567890123456789012"},,"jti":"0123456789012345678901"}`
+	accessTokenActor = `"act":{"sub":,"client_id":},`
 )
 
 // AccessTokenSize returns an upper bound of the length in bytes of an access token for t, in compact form, signed with
-// the policy's algorithm, bound to a key, and, unless the policy uses cookies, for the longest audience: a cookie never
-// has one for another audience than the application. Until verifiers know a first key of that algorithm, one of RSA may
-// sign in place of a smaller one, see [SigningKeys.SigningAt]. To count it always would take 600 bytes from the claims
-// of every other tenant.
-func AccessTokenSize(t RefreshToken, p Policy, issuer string) int {
+// the policy's algorithm, bound to a key, with these actors, and, unless a cookie may have it, for the longest
+// audience. A cookie never has one for another audience than the application, nor one with actors. Until verifiers know
+// a first key of that algorithm, one of RSA may sign in place of a smaller one, see [SigningKeys.SigningAt]. To count
+// it always would take 600 bytes from the claims of every other tenant.
+func AccessTokenSize(t RefreshToken, p Policy, issuer string, actors ...TokenActor) int {
 	claims, audience := len(accessTokenClaims)+len(t.Claims), jsonSize(t.ApplicationID)
-	if !p.UsesCookies() {
+	if !inCookie(p, actors) {
 		audience = max(audience, maxAudience+len(`""`))
 	}
 	claims += audience
+	for _, actor := range actors {
+		claims += len(accessTokenActor) + jsonSize(actor.Subject) + jsonSize(actor.ApplicationID)
+	}
 	for _, s := range []string{
 		issuer, t.UserID, t.ApplicationID, t.TenantID, t.ApplicationID, strings.Join(t.Scopes, " "),
 	} {
@@ -122,6 +144,9 @@ func AccessTokenSize(t RefreshToken, p Policy, issuer string) int {
 	return size(len(accessTokenHeader)+maxKeyID) + len(".") + size(claims) + len(".") + size(signature)
 }
 
+// inCookie reports whether a cookie may have the access token.
+func inCookie(p Policy, actors []TokenActor) bool { return p.UsesCookies() && len(actors) == 0 }
+
 // jsonSize is the length of s as a JSON string, as encoding/json writes it.
 func jsonSize(s string) int {
 	text, err := json.Marshal(s)
@@ -131,14 +156,15 @@ func jsonSize(s string) int {
 	return len(text)
 }
 
-// CheckAccessTokenSize returns an *Invalid if an access token for t could be too large for its carrier: a cookie if the
-// policy uses cookies, otherwise the Authorization header, of which common servers read 8 KiB.
-func CheckAccessTokenSize(t RefreshToken, p Policy, issuer string) error {
+// CheckAccessTokenSize returns an *Invalid if an access token for t with these actors could be too large for its
+// carrier: a cookie if the policy uses cookies and there are no actors, otherwise the Authorization header, of which
+// common servers read 8 KiB.
+func CheckAccessTokenSize(t RefreshToken, p Policy, issuer string, actors ...TokenActor) error {
 	limit, carrier := maxAccessToken, "a request header"
-	if p.UsesCookies() {
+	if inCookie(p, actors) {
 		limit, carrier = maxAccessTokenInCookie, "a cookie"
 	}
-	size := AccessTokenSize(t, p, issuer)
+	size := AccessTokenSize(t, p, issuer, actors...)
 	if size < limit {
 		return nil
 	}

@@ -157,6 +157,54 @@ func TestCheckAccessTokenSize(t *testing.T) {
 	}
 }
 
+// Actors count in a header, which alone has them, and not in a cookie.
+func TestAccessTokenSizeCountsActors(t *testing.T) {
+	const issuer = "https://auth.example"
+	token, p := stored().Token, domain.DefaultPolicy()
+	actors := []domain.TokenActor{{Subject: strings.Repeat("a", 255), ApplicationID: "console"}, {Subject: "robot"}}
+	least := domain.AccessTokenSize(token, p, issuer)
+	if got := domain.AccessTokenSize(token, p, issuer, actors...); got < least+(255+7+5)*4/3 {
+		t.Errorf("got %d with actors, %d without", got, least)
+	}
+	cookies := p
+	cookies.CookieDomain = "example.com"
+	if with := domain.AccessTokenSize(token, cookies, issuer, actors...); with !=
+		domain.AccessTokenSize(token, p, issuer, actors...) {
+		t.Errorf("got %d where there are cookies", with)
+	}
+	token.Claims = domain.Object(`{"a":"` + strings.Repeat("x", 3500) + `"}`)
+	wantCodes(t, domain.CheckAccessTokenSize(token, cookies, issuer), "[tooLong]")
+	if err := domain.CheckAccessTokenSize(token, cookies, issuer, actors...); err != nil {
+		t.Errorf("with actors: %v", err)
+	}
+	token.Claims = domain.Object(`{"a":"` + strings.Repeat("x", 5300) + `"}`)
+	if err := domain.CheckAccessTokenSize(token, p, issuer); err != nil {
+		t.Errorf("without actors: %v", err)
+	}
+	wantCodes(t, domain.CheckAccessTokenSize(token, p, issuer, actors...), "[tooLong]")
+}
+
+// RFC 8693, section 4.1: the user of a token that acts for another user comes first, then those that act for it. There
+// are at most three, and a token with any does not authenticate its user.
+func TestTheActorsOfAnAccessTokenAreAChain(t *testing.T) {
+	token := domain.AccessToken{Subject: "ada", ApplicationID: "shop", Audience: "shop"}
+	if !token.AuthenticatesUser() {
+		t.Error("a token without actors does not authenticate its user")
+	}
+	var want []domain.TokenActor
+	for n := 1; n <= 4; n++ {
+		actors, ok := token.AsActor()
+		want = append([]domain.TokenActor{{Subject: token.Subject, ApplicationID: "shop"}}, want...)
+		if diff := cmp.Diff(want, actors); diff != "" || ok != (n <= domain.MaxTokenActors) {
+			t.Errorf("%d: ok is %t (-want +got):\n%s", n, ok, diff)
+		}
+		token.Subject, token.Actors = "user "+strconv.Itoa(n), actors
+		if token.AuthenticatesUser() {
+			t.Errorf("%d: it authenticates its user", n)
+		}
+	}
+}
+
 // Each of the three alone is within its limit, and their sum is not.
 func TestAccessTokenSizeAddsUp(t *testing.T) {
 	bare := stored().Token

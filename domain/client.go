@@ -163,6 +163,15 @@ func (c Client) Audience(applicationID, asked string) (audience string, ok bool)
 	}
 }
 
+// Target is Audience for a request whose purpose is the audience (RFC 8693, section 2.1): an application without
+// Audiences does not ignore it.
+func (c Client) Target(applicationID, asked string) (audience string, ok bool) {
+	if audience, ok = c.Audience(applicationID, asked); audience == "" {
+		ok = asked == "" || asked == applicationID
+	}
+	return audience, ok
+}
+
 func (c Client) validate(p *Problems, applicationID string) {
 	if len(c.Secrets) > MaxClientSecrets {
 		p.Add(FieldClientSecrets, TooMany, "an application has at most two client secrets: remove one first")

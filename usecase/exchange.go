@@ -32,6 +32,17 @@ var (
 		"the session has not all of these scopes: ask for fewer, or omit this for all that it has")
 )
 
+// The errors of an actor token that does not name a party that may act for the user (RFC 8693, section 2.2.2). Each is
+// an *domain.Invalid. Nothing was written, and the token string is as good as before.
+var (
+	errActor = domain.NewInvalid("actor_token", domain.Malformed,
+		"this is no active access token that was issued to this client or is for it: get another one")
+	errActorKey = domain.NewInvalid("actor_token", domain.Unproved,
+		"this access token is bound to a key: send a proof of that key")
+	errActors = domain.NewInvalid("actor_token", domain.TooMany,
+		"too many parties act for one another: use an access token with fewer")
+)
+
 // ExchangeInput is the input of [Exchange.Do].
 type ExchangeInput struct {
 	// TokenString is the token string that the client sent. If it is not zero, Ambient is ignored.
@@ -50,11 +61,17 @@ type ExchangeInput struct {
 	// Possession is what the caller proved. Next replaces Key before the exchange, if the refresh token is bound to Key
 	// and would be exchanged. A repeat of the request finds it replaced, and is exchanged as well.
 	Possession    domain.Possession
-	ClientAddress  string
-	RequestID      string
+	ClientAddress string
+	RequestID     string
 	// Audience asks for an access token for one of the audiences of the application that ApplicationID names; empty for
 	// the application itself. See [domain.Client.Audience].
 	Audience string
+	// OnlyTarget refuses an Audience that an application without audiences would ignore. See [domain.Client.Target].
+	OnlyTarget bool
+	// ActorToken is an access token whose user acts for the user of the session; zero for none. It must be active, and
+	// for the application that ApplicationID names, or issued to it: no other holder of an access token can pretend that
+	// its user acts here. If it is bound to a key, that key is Binding.
+	ActorToken domain.Secret
 	// Narrow is set if the request names the scopes of the access token, which are then Scopes. See [domain.Narrow].
 	Narrow bool
 	Scopes []string
@@ -156,7 +173,7 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 		ClientAddress: in.ClientAddress, Restored: x.Restored,
 	}
 	var access accessRequest
-	if in.Audience != "" || in.Narrow {
+	if in.Audience != "" || in.Narrow || !in.ActorToken.IsZero() {
 		if access, err = x.access(ctx, presented.ID, client, call, in); err != nil {
 			return Exchanged{}, err
 		}
@@ -203,8 +220,8 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 }
 
 // access returns the access token that a request asks for. It returns ErrTarget for an audience that is none of the
-// application's, and ErrScope for scopes that were not granted. Scopes of a session that cannot be exchanged are not
-// compared, so that a replay is detected.
+// application's, ErrScope for scopes that were not granted, and an *domain.Invalid for an actor token. Scopes and size
+// of a session that cannot be exchanged are not checked, so that a replay is detected.
 func (x *Exchange) access(
 	ctx context.Context, id domain.ID, client ClientAuth, call domain.Call, in ExchangeInput,
 ) (accessRequest, error) {
@@ -214,7 +231,11 @@ func (x *Exchange) access(
 		if !client.Read {
 			app, err = x.Applications.Application(ctx, in.TenantID, in.ApplicationID)
 		}
-		audience, ok := app.Client.Audience(in.ApplicationID, in.Audience)
+		target := app.Client.Audience
+		if in.OnlyTarget {
+			target = app.Client.Target
+		}
+		audience, ok := target(in.ApplicationID, in.Audience)
 		switch {
 		case errors.Is(err, domain.ErrNotFound): // no session is this application's, so the exchange is refused
 		case err != nil:
@@ -224,55 +245,63 @@ func (x *Exchange) access(
 		}
 		access.audience = audience
 	}
-	if in.Narrow {
+	var err error
+	if access.actors, err = x.actors(ctx, call, in.ActorToken); err != nil {
+		return access, err
+	}
+	if in.Narrow || len(access.actors) > 0 {
 		snapshot, err := x.Tokens.Snapshot(ctx, id)
 		switch {
 		case errors.Is(err, domain.ErrNotFound):
 			return access, nil
 		case err != nil:
 			return access, Wrap("exchange: read the scopes", err)
+		case snapshot.Decide(call).Outcome.Refused():
+			return access, nil
 		}
-		_, granted := domain.Narrow(snapshot.Token.Scopes, in.Scopes)
-		if !granted && !snapshot.Decide(call).Outcome.Refused() {
-			return access, ErrScope
-		}
+		return access, access.fits(snapshot.Token, snapshot.Policy, x.Minter.PublicURL)
 	}
 	return access, nil
 }
 
-// roll binds the refresh token to the key next, if it is bound to that of the call and would be exchanged. It returns
-// the key for the exchange: next, or that of the call if that is refused.
-func (x *Exchange) roll(
-	ctx context.Context, id domain.ID, call domain.Call, next, requestID string,
-) (binding string, err error) {
-	for range exchangeAttempts {
-		s, err := x.Tokens.Snapshot(ctx, id)
-		switch {
-		case errors.Is(err, domain.ErrNotFound):
-			return call.Binding, nil
-		case err != nil:
-			return "", Wrap("exchange: read the binding", err)
-		case s.Token.Binding == next, s.Token.Binding == "": // a repeat, or nothing to replace
-			return next, nil
-		case s.Decide(call).Outcome.Refused():
-			return call.Binding, nil
-		}
-		after := s.Token
-		after.Binding = next
-		event, err := domain.ExchangeEvent(domain.Decision{Event: domain.TokenRebound, After: after}, s.Token, call,
-			requestID, x.Minter.Keys.Random)
-		if err != nil {
-			return "", err
-		}
-		err = x.Tokens.Rebind(ctx, s.Token, after, call.Now, event)
-		if err == nil {
-			return next, nil
-		}
-		if !errors.Is(err, domain.ErrConflict) {
-			return "", Wrap("exchange: replace the binding", err)
+// fits returns ErrScope if t does not have the scopes of the request, and an *domain.Invalid if its actors would make
+// the access token too large: when t was issued, it had none.
+func (a accessRequest) fits(t domain.RefreshToken, p domain.Policy, publicURL string) error {
+	if a.narrow {
+		granted := false
+		if t.Scopes, granted = domain.Narrow(t.Scopes, a.scopes); !granted {
+			return ErrScope
 		}
 	}
-	return "", fmt.Errorf("exchange: %w", domain.ErrBusy)
+	if len(a.actors) == 0 {
+		return nil
+	}
+	return domain.CheckAccessTokenSize(t, p, domain.Issuer(publicURL, t.TenantID, p.Issuer), a.actors...)
+}
+
+// actors returns the user of an actor token, and those that act for that user; none if there is no such token.
+func (x *Exchange) actors(
+	ctx context.Context, call domain.Call, actorToken domain.Secret,
+) ([]domain.TokenActor, error) {
+	if actorToken.IsZero() {
+		return nil, nil
+	}
+	t, active, err := x.Minter.Keys.active(ctx, x.Tokens, IntrospectInput{
+		TenantID: call.TenantID, ApplicationID: call.ApplicationID, Token: actorToken,
+	}, call.Now)
+	switch {
+	case err != nil:
+		return nil, err
+	case !active:
+		return nil, errActor
+	case t.Confirmation != "" && t.Confirmation != call.Binding:
+		return nil, errActorKey
+	}
+	actors, ok := t.AsActor()
+	if !ok {
+		return nil, errActors
+	}
+	return actors, nil
 }
 
 // write stores the decision d on before.

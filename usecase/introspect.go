@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
@@ -89,25 +90,36 @@ func (i *Introspect) tokenString(ctx context.Context, in IntrospectInput) (Intro
 }
 
 func (i *Introspect) accessToken(ctx context.Context, in IntrospectInput) (Introspected, error) {
-	t, err := i.Keys.verify(ctx, in.Token.Reveal())
-	if errors.Is(err, domain.ErrUnauthorized) {
-		return Introspected{}, nil
-	}
-	if err != nil {
+	t, active, err := i.Keys.active(ctx, i.Tokens, in, i.Clock.Now())
+	if err != nil || !active {
 		return Introspected{}, err
 	}
-	now := i.Clock.Now()
+	return Introspected{Active: true, Kind: KindAccessToken, AccessToken: t}, nil
+}
+
+// active returns what an access token says, and whether it is active: it is of the tenant, for or issued to the
+// application of the input, verifies with a published key, has not expired, and its session is active.
+func (k *Keys) active(
+	ctx context.Context, tokens port.RefreshTokens, in IntrospectInput, now time.Time,
+) (t domain.AccessToken, active bool, err error) {
+	t, err = k.verify(ctx, in.Token.Reveal())
+	if errors.Is(err, domain.ErrUnauthorized) {
+		return t, false, nil
+	}
+	if err != nil {
+		return t, false, err
+	}
 	own := in.ApplicationID == "" || slices.Contains([]string{t.ApplicationID, t.Audience}, in.ApplicationID)
 	if t.TenantID != in.TenantID || !own || !now.Before(t.ExpiresAt) {
-		return Introspected{}, nil
+		return t, false, nil
 	}
 	id, _ := domain.ParseID(t.SessionID)
-	s, err := i.Tokens.Find(ctx, t.TenantID, id)
-	if err != nil && !errors.Is(err, domain.ErrNotFound) {
-		return Introspected{}, Wrap("introspect", err)
+	s, err := tokens.Find(ctx, t.TenantID, id)
+	if errors.Is(err, domain.ErrNotFound) {
+		return t, false, nil
 	}
-	if err != nil || !isSessionOf(s, t) || !s.Alive(now) {
-		return Introspected{}, nil
+	if err != nil {
+		return t, false, Wrap("read the session of the access token", err)
 	}
-	return Introspected{Active: true, Kind: KindAccessToken, AccessToken: t}, nil
+	return t, isSessionOf(s, t) && s.Alive(now), nil
 }

@@ -40,7 +40,7 @@ type accessRequest struct {
 	narrow       bool          // the scopes are those of scopes that were granted
 	scopes       []string
 	confirmation string // the key that the access token is bound to; empty for none
-	actor        string // the application that acts for the user; empty for none
+	actors       []domain.TokenActor
 }
 
 // grant depends on its arguments and the keys alone: the same arguments give the same bytes. The lifetime of the access
@@ -52,7 +52,7 @@ func (m Minter) grant(
 		a.lifetime = p.AccessTokenTTL
 	}
 	claims := domain.NewAccessToken(t, p, domain.Issuer(m.PublicURL, t.TenantID, p.Issuer), from, now, a.lifetime)
-	claims.Confirmation, claims.Actor = a.confirmation, a.actor
+	claims.Confirmation, claims.Actors = a.confirmation, a.actors
 	if a.audience != "" {
 		claims.Audience = a.audience
 	}

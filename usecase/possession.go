@@ -108,7 +108,7 @@ func (r *RevokeHeld) session(ctx context.Context, in RevokeHeldInput) (id domain
 		return id, false, err
 	case t.TenantID != in.TenantID || !r.Clock.Now().Before(t.ExpiresAt):
 		return id, false, nil
-	case t.Audience != t.ApplicationID || t.Actor != "":
+	case t.Audience != t.ApplicationID || len(t.Actors) > 0:
 		return id, true, nil
 	}
 	id, _ = domain.ParseID(t.SessionID)

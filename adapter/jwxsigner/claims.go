@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +39,31 @@ type confirmation struct {
 }
 
 type actor struct {
-	Subject string `json:"sub"`
+	Subject  string `json:"sub"`
+	ClientID string `json:"client_id,omitempty"`
+	Actor    *actor `json:"act,omitempty"`
+}
+
+// nested returns the claim for actors, of which each has the next one in it; nil for none.
+func nested(actors []domain.TokenActor) (outermost *actor) {
+	for _, a := range slices.Backward(actors) {
+		outermost = &actor{a.Subject, a.ApplicationID, outermost}
+	}
+	return outermost
+}
+
+// flat returns the actors of the claim.
+func (a *actor) flat() (actors []domain.TokenActor, err error) {
+	for ; a != nil; a = a.Actor {
+		if a.Subject == "" {
+			return nil, errors.New("act has no sub")
+		}
+		actors = append(actors, domain.TokenActor{Subject: a.Subject, ApplicationID: a.ClientID})
+	}
+	if len(actors) == 0 || len(actors) > domain.MaxTokenActors {
+		return nil, errors.New("act is empty, or is nested too deep")
+	}
+	return actors, nil
 }
 
 // reserved are the names of claims; true if every token has the claim.
@@ -59,9 +84,7 @@ func encodeClaims(t domain.AccessToken) ([]byte, error) {
 	if t.Confirmation != "" {
 		c.Confirmation = &confirmation{t.Confirmation}
 	}
-	if t.Actor != "" {
-		c.Actor = &actor{t.Actor}
-	}
+	c.Actor = nested(t.Actors)
 	payload, err := json.Marshal(c)
 	if err != nil || t.Claims == "" {
 		return payload, err
@@ -149,10 +172,9 @@ func decodeClaims(payload []byte) (domain.AccessToken, error) {
 		t.Confirmation = c.Confirmation.Thumbprint
 	}
 	if seen["act"] {
-		if c.Actor == nil || c.Actor.Subject == "" {
-			return domain.AccessToken{}, errors.New("act has no sub")
+		if t.Actors, err = c.Actor.flat(); err != nil {
+			return domain.AccessToken{}, err
 		}
-		t.Actor = c.Actor.Subject
 	}
 	if len(own) > 1 {
 		own[len(own)-1] = '}'

@@ -16,8 +16,13 @@ func TestConfirmationActorAndAudienceAreClaims(t *testing.T) {
 	key := publishedKey(t, domain.ES256)
 	keys := []domain.SigningKey{key}
 	for name, change := range map[string]func(*domain.AccessToken){
-		"bound to a key":       func(a *domain.AccessToken) { a.Confirmation = strings.Repeat("k", 43) },
-		"for an actor":         func(a *domain.AccessToken) { a.Actor = "support <&>" },
+		"bound to a key": func(a *domain.AccessToken) { a.Confirmation = strings.Repeat("k", 43) },
+		"for an actor":   func(a *domain.AccessToken) { a.Actors = []domain.TokenActor{{Subject: "support <&>"}} },
+		"for a chain of actors": func(a *domain.AccessToken) {
+			a.Actors = []domain.TokenActor{
+				{Subject: "support", ApplicationID: "console"}, {Subject: "robot"}, {Subject: "operator", ApplicationID: "desk"},
+			}
+		},
 		"for another audience": func(a *domain.AccessToken) { a.Audience = "https://api.example.com" },
 	} {
 		want := accessToken()
@@ -45,7 +50,9 @@ func TestAConfirmationThatIsNotUnderstoodIsRefused(t *testing.T) {
 	}
 	for _, member := range []string{
 		`"cnf":{}`, `"cnf":null`, `"cnf":{"jkt":""}`, `"cnf":{"x5t#S256":"x"}`, `"cnf":"x"`, `"cnf":{"jkt":1}`,
-		`"act":{}`, `"act":null`, `"act":{"sub":""}`, `"act":"x"`, `"cnf":{"jkt":"x"},"cnf":{"jkt":"x"}`,
+		`"act":{}`, `"act":null`, `"act":{"sub":""}`, `"act":"x"`, `"act":{"sub":"x","act":{}}`,
+		`"act":{"sub":"x","act":{"client_id":"x"}}`, `"act":{"sub":"x","client_id":1}`,
+		`"act":{"sub":"x","act":{"sub":"x","act":{"sub":"x","act":{"sub":"x"}}}}`, `"cnf":{"jkt":"x"},"cnf":{"jkt":"x"}`,
 	} {
 		if _, err := verify(keys, signAnything(t, wholeHeader, whole(member))); !errors.Is(err, domain.ErrUnauthorized) {
 			t.Errorf("%s: got %v", member, err)

@@ -329,6 +329,15 @@ func TestAccessTokenSizeIsJustAboveTheLength(t *testing.T) {
 						if over := domain.AccessTokenSize(token, p, issuer) - length; over < 0 || over > slack {
 							t.Fatalf("%s, %s, token %d: over the length in a header by %d", a, typ, i, over)
 						}
+						s := texts[i/2]
+						claims.Actors = []domain.TokenActor{
+							{Subject: "x" + s, ApplicationID: s}, {Subject: "y" + s, ApplicationID: "shop"}, {Subject: "z" + s},
+						}
+						length = len(sign(t, key, claims))
+						if over := domain.AccessTokenSize(token, cookies, issuer, claims.Actors...) - length; over < 0 ||
+							over > slack+100 {
+							t.Fatalf("%s, %s, token %d: over the length with actors by %d", a, typ, i, over)
+						}
 					}
 				}
 			}

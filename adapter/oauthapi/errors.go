@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// The codes of errors: RFC 6749, section 5.2, RFC 7009, section 2.2.1, RFC 8707, section 2, and RFC 9449, sections
-// 5 and 8.
+// The codes of errors: RFC 6749, section 5.2, RFC 7009, section 2.2.1, RFC 8707, section 2, RFC 8693, section
+// 2.2.2, and RFC 9449, sections 5 and 8.
 // The last two are those of section 4.1.2.1 of RFC 6749, for what section 5.2 has no code for.
 const (
 	invalidRequest       = "invalid_request"
@@ -31,7 +31,7 @@ const (
 
 // errGrantType is the error of a grant that the service does not have.
 var errGrantType error = domain.NewInvalid("grant_type", domain.Malformed,
-	"this service has the grant refresh_token only: the login is yours")
+	"this service has the grants refresh_token and "+grantTokenExchange+" only: the login is yours")
 
 // codes are the codes of errors with a status of 400. All others are invalid_request.
 var codes = []struct {
@@ -39,6 +39,7 @@ var codes = []struct {
 	code string
 }{
 	{usecase.ErrTarget, invalidTarget},
+	{errAudiences, invalidTarget},
 	{usecase.ErrScope, invalidScope},
 	{domain.ErrProof, invalidProof},
 	{domain.ErrProofNonce, useNonce},

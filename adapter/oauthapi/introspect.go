@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -32,7 +33,9 @@ type introspection struct {
 }
 
 type actor struct {
-	Subject string `json:"sub"`
+	Subject  string `json:"sub"`
+	ClientID string `json:"client_id,omitempty"`
+	Actor    *actor `json:"act,omitempty"` // that acts for this one
 }
 
 type confirmation struct {
@@ -112,8 +115,8 @@ func newIntrospection(in usecase.Introspected) introspection {
 	if in.Confirmation != "" {
 		out.Confirmation = &confirmation{in.Confirmation}
 	}
-	if in.Actor != "" {
-		out.Actor = &actor{in.Actor}
+	for _, a := range slices.Backward(in.Actors) {
+		out.Actor = &actor{a.Subject, a.ApplicationID, out.Actor}
 	}
 	return out
 }

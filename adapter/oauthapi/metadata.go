@@ -59,7 +59,11 @@ const (
 	revocationsPath = "/revocations"
 )
 
-const grantRefreshToken = "refresh_token" // RFC 6749, section 6
+// The grants.
+const (
+	grantRefreshToken  = "refresh_token"                                   // RFC 6749, section 6
+	grantTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693, section 2.1
+)
 
 // The methods of client authentication (RFC 7591, section 2, and OpenID Connect Core 1.0, section 9).
 const (
@@ -109,15 +113,15 @@ func newDocument(m usecase.Metadata) document {
 		Token:  base + tokenPath, Revocation: base + revokePath, Introspection: base + introspectPath,
 		Keys: base + keysPath, Revocations: base + revocationsPath,
 		Authorization: m.Login.Authorization, EndSession: m.Login.EndSession, Userinfo: m.Login.Userinfo,
-		ResponseTypes: []string{}, GrantTypes: []string{grantRefreshToken},
+		ResponseTypes: []string{}, GrantTypes: []string{grantRefreshToken, grantTokenExchange},
 		Scopes: []string{"offline_access"}, SubjectTypes: []string{"public"},
 		TokenAuthMethods:            []string{methodNone, methodBasic, methodPost, methodPrivateKey},
 		RevocationAuthMethods:       []string{methodNone, methodBasic, methodPost, methodPrivateKey},
 		IntrospectionAuthMethods:    []string{methodBasic, methodPost, methodPrivateKey},
-		TokenAuthAlgorithms:         domain.Algorithms,
-		RevocationAuthAlgorithms:    domain.Algorithms,
-		IntrospectionAuthAlgorithms: domain.Algorithms,
+		TokenAuthAlgorithms:         domain.ClientAlgorithms,
+		RevocationAuthAlgorithms:    domain.ClientAlgorithms,
+		IntrospectionAuthAlgorithms: domain.ClientAlgorithms,
 		IDTokenAlgorithms:           m.Algorithms,
-		ProofAlgorithms:             domain.Algorithms,
+		ProofAlgorithms:             domain.ClientAlgorithms,
 	}
 }

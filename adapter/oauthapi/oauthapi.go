@@ -1,6 +1,6 @@
-// Package oauthapi is the dialect of OAuth 2: the token endpoint for refresh tokens (RFC 6749, section 6), revocation
-// (RFC 7009) and introspection (RFC 7662). Clients of OAuth 2 work with it unchanged. Requests and responses are
-// described in openapi.yaml, which the API serves; a test compares the two in both directions.
+// Package oauthapi is the dialect of OAuth 2: the token endpoint for refresh tokens (RFC 6749, section 6; RFC 8693),
+// revocation (RFC 7009) and introspection (RFC 7662). Clients of OAuth 2 work with it unchanged. Requests and responses
+// are described in openapi.yaml, which the API serves; a test compares the two in both directions.
 //
 // The endpoints are below /t/{tenantId}, and at the root for one tenant. The metadata of a tenant's issuer names them
 // (RFC 8414).
@@ -10,6 +10,8 @@
 //     here costs its client address the same.
 //   - A client that authenticates is looked up only after its token string was found to be genuine. So a flood of
 //     guesses reads nothing, and a client without a secret costs no reading at all.
+//   - A token exchange is an exchange with another form and response: neither the rules nor the stores know of it. Its
+//     subject is a refresh token only, which rotates. So the access token that it returns ends with the session.
 //   - Every refusal has a JSON body with `error`, whatever its status: clients read the body before the status.
 //   - The dialect reads and sets no cookie. So pages of every origin may read its responses; a page may use a client
 //     only if its origin is configured, for the client or for the process.

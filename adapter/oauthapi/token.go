@@ -4,25 +4,33 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/adapter/web/strict"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/usecase"
 )
 
 // tokenForm is the body of the token endpoint.
 type tokenForm struct {
-	GrantType    *string `json:"grant_type"`
-	RefreshToken *string `json:"refresh_token"`
-	Scope        *string `json:"scope"`
-	Resource     *string `json:"resource"` // RFC 8707
-	Audience     *string `json:"audience"` // the same, in clients that do not know RFC 8707
-	ClientID     *string `json:"client_id"`
-	ClientSecret *string `json:"client_secret"`
+	GrantType    *string      `json:"grant_type"`
+	RefreshToken *string      `json:"refresh_token"`
+	Scope        *string      `json:"scope"`
+	Resource     strict.Texts `json:"resource"` // RFC 8707
+	Audience     strict.Texts `json:"audience"` // RFC 8693; or the same, in clients that do not know RFC 8707
+	ClientID     *string      `json:"client_id"`
+	ClientSecret *string      `json:"client_secret"`
+	// Of a token exchange, by RFC 8693, section 2.1.
+	SubjectToken       *string `json:"subject_token"`
+	SubjectTokenType   *string `json:"subject_token_type"`
+	ActorToken         *string `json:"actor_token"`
+	ActorTokenType     *string `json:"actor_token_type"`
+	RequestedTokenType *string `json:"requested_token_type"`
 	// By RFC 7521, section 4.2.
 	ClientAssertionType *string `json:"client_assertion_type"`
 	ClientAssertion     *string `json:"client_assertion"`
@@ -34,7 +42,9 @@ func (f tokenForm) client() clientParams {
 
 // tokenResponse is by RFC 6749, section 5.1. No member is ever null.
 type tokenResponse struct {
-	AccessToken  string `json:"access_token"`
+	AccessToken     string `json:"access_token"`
+	IssuedTokenType string `json:"issued_token_type,omitempty"` // of a token exchange (RFC 8693, section 2.2.1)
+
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int64  `json:"expires_in"` // seconds
 	RefreshToken string `json:"refresh_token"`
@@ -43,48 +53,69 @@ type tokenResponse struct {
 
 // token handles POST /oauth2/token.
 func (a *API) token(c echo.Context) error {
-	tenantID, err := a.tenantOf(c)
+	form, cred, err := formOf[tokenForm](a, c)
 	if err != nil {
 		return err
 	}
-	form, err := web.Body[tokenForm](c, web.FormOnly)
-	if err != nil {
-		return err
-	}
-	cred, err := credentialOf(c, tenantID, form.client())
-	if err != nil {
-		return err
-	}
-	if err := a.allowPage(c, cred); err != nil {
-		return err
-	}
-	switch {
-	case form.GrantType == nil:
+	if form.GrantType == nil {
 		return domain.NewInvalid("grant_type", domain.Blank, "send grant_type=refresh_token")
-	case *form.GrantType != "refresh_token":
-		return errGrantType
-	case form.RefreshToken == nil:
-		return domain.NewInvalid("refresh_token", domain.Blank, "send the refresh token")
 	}
-	return a.exchange(c, form, cred)
-}
-
-func (a *API) exchange(c echo.Context, form tokenForm, cred usecase.ClientCredential) error {
-	record := web.LogRecord(c)
-	in := usecase.ExchangeInput{
-		TokenString: domain.NewSecret(*form.RefreshToken), TenantID: cred.TenantID, ApplicationID: cred.ClientID,
-		ClientAddress: c.RealIP(), RequestID: record.RequestID, Limit: record.AdmitExchange,
+	var in usecase.ExchangeInput
+	switch *form.GrantType {
+	case grantRefreshToken:
+		in, err = form.refresh()
+	case grantTokenExchange:
+		in, err = form.tokenExchange()
+	default:
+		err = errGrantType
+	}
+	if err != nil {
+		return err
 	}
 	if form.Scope != nil {
 		in.Scopes = strings.Fields(*form.Scope)
 		in.Narrow = len(in.Scopes) > 0
 	}
-	if form.Audience != nil {
-		in.Audience = *form.Audience
+	return a.exchange(c, *form.GrantType, in, cred)
+}
+
+// refresh returns what a refresh asks for (RFC 6749, section 6). Of both names of an audience `resource` takes
+// precedence.
+func (f tokenForm) refresh() (in usecase.ExchangeInput, err error) {
+	if f.RefreshToken == nil {
+		return in, domain.NewInvalid("refresh_token", domain.Blank, "send the refresh token")
 	}
-	if form.Resource != nil {
-		in.Audience = *form.Resource
+	in.TokenString = domain.NewSecret(*f.RefreshToken)
+	asked := f.Resource
+	if len(asked) == 0 {
+		asked = f.Audience
 	}
+	in.Audience, err = oneAudience(asked)
+	return in, err
+}
+
+// errAudiences is the error of a request for an access token with several audiences.
+var errAudiences error = domain.NewInvalid("resource", domain.TooMany,
+	"an access token has one audience: send one, in resource or audience")
+
+// oneAudience returns the audience that a request names, perhaps several times; empty if it names none.
+func oneAudience(asked []string) (string, error) {
+	switch asked = slices.Compact(slices.Sorted(slices.Values(asked))); len(asked) {
+	case 0:
+		return "", nil
+	case 1:
+		return asked[0], nil
+	}
+	return "", errAudiences
+}
+
+// exchange sends the response to a request of either grant, whose client, limits and proofs are the same.
+func (a *API) exchange(
+	c echo.Context, grant string, in usecase.ExchangeInput, cred usecase.ClientCredential,
+) error {
+	record := web.LogRecord(c)
+	in.TenantID, in.ApplicationID = cred.TenantID, cred.ClientID
+	in.ClientAddress, in.RequestID, in.Limit = c.RealIP(), record.RequestID, record.AdmitExchange
 	var err error
 	if in.Prove, err = web.ProofOf(c, cred.TenantID); err != nil {
 		return err
@@ -119,11 +150,17 @@ func (a *API) exchange(c echo.Context, form tokenForm, cred usecase.ClientCreden
 		return domain.ErrUnauthorized
 	case errors.Is(out.Why, domain.ErrProofRequired):
 		return refuse(c, invalidProof, web.ExchangeRefusal(out))
+	case out.Outcome.Refused() && grant == grantTokenExchange: // RFC 8693, section 2.2.2
+		return refuse(c, invalidRequest, web.ExchangeRefusal(out))
 	case out.Outcome.Refused():
 		return refuse(c, invalidGrant, web.ExchangeRefusal(out))
 	}
+	response := newTokenResponse(out.Grant)
+	if grant == grantTokenExchange {
+		response.IssuedTokenType = typeAccessToken
+	}
 	web.NoStore(c)
-	return c.JSON(http.StatusOK, newTokenResponse(out.Grant))
+	return c.JSON(http.StatusOK, response)
 }
 
 func newTokenResponse(g usecase.Grant) tokenResponse {

@@ -478,6 +478,12 @@ func TestGuessesCostTheirAddress(t *testing.T) {
 		"of a secret in the body": func(s *service, g usecase.Grant) []option {
 			return []option{refresh(g.TokenString, "client_id", "backend", "client_secret", strings.Repeat("guess", 8))}
 		},
+		"of a subject token": func(*service, usecase.Grant) []option {
+			return []option{exchangeOf(domain.NewSecret("rt_guess"), "client_id", "spa")}
+		},
+		"of an actor token": func(s *service, g usecase.Grant) []option {
+			return []option{exchangeOf(g.TokenString, actorPairs(domain.NewSecret("a.b.c"))...), s.asBackend()}
+		},
 		"of a scope": func(s *service, g usecase.Grant) []option {
 			return []option{refresh(g.TokenString, "scope", "admin"), basic("backend", s.secrets["acme backend"])}
 		},
@@ -495,7 +501,7 @@ func TestGuessesCostTheirAddress(t *testing.T) {
 				break
 			}
 		}
-		if name == "of a token" && guesses != 10 || guesses > 110 {
+		if (name == "of a token" || name == "of a subject token") && guesses != 10 || guesses > 110 {
 			t.Errorf("%s: %d before the limit", name, guesses)
 		}
 		s.store.took()

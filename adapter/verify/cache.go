@@ -64,6 +64,6 @@ func (c *cache) put(digest [sha256.Size]byte, t *Token) {
 func (t *Token) copy() *Token {
 	own := *t
 	own.Audience, own.Roles, own.Scopes = slices.Clone(t.Audience), slices.Clone(t.Roles), slices.Clone(t.Scopes)
-	own.Claims = slices.Clone(t.Claims)
+	own.Claims, own.Actors = slices.Clone(t.Claims), slices.Clone(t.Actors)
 	return &own
 }

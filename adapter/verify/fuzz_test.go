@@ -57,7 +57,8 @@ func FuzzVerifyWhatIsSigned(f *testing.F) {
 	k := fixedKeys(f)["EdDSA"]
 	valid := payload(always)
 	for _, more := range []string{
-		"", `,"Sub":"root"`, `,"\u0073ub":"root"`, `,"x":[{"sub":"root"},"]}",{"a":"\\\""}]`, `,"cnf":{"jkt":"x"}`,
+		"", `,"act":{"sub":"a","act":{"sub":"b"}}`,
+		`,"Sub":"root"`, `,"\u0073ub":"root"`, `,"x":[{"sub":"root"},"]}",{"a":"\\\""}]`, `,"cnf":{"jkt":"x"}`,
 		`,"rsid":""`, `,"nbf":1e400`, `,"x":"\ud800"`, `,"":{}`, `,"x":-0.0e-1 , "y" : null`,
 	} {
 		f.Add([]byte(k.header()), []byte(strings.TrimSuffix(valid, "}")+more+"}"))
@@ -82,6 +83,9 @@ func FuzzVerifyWhatIsSigned(f *testing.F) {
 			if c[name] != nil && json.Unmarshal(c[name], &want) != nil || want != value {
 				t.Errorf("%s is %q, and encoding/json reads %q in %q", name, value, want, claims)
 			}
+		}
+		if acted := c["act"] != nil; acted != (len(got.Actors) > 0) {
+			t.Errorf("accepted %q with the actors %v", claims, got.Actors)
 		}
 		_, bound := c["cnf"]
 		if bound || got.Issuer != issuer || got.Subject == "" || got.SessionID == "" ||

@@ -227,6 +227,8 @@ func parseClaims(payload []byte) (*claims, error) {
 			t.Roles, err = texts(value)
 		case "cnf":
 			t.jkt, err = confirmation(value)
+		case "act":
+			t.Actors, err = actors(value)
 		}
 		if err != nil {
 			return errors.New("claim " + name + ": wrong type or value")
@@ -275,6 +277,30 @@ func confirmation(value []byte) (jkt string, err error) {
 		err = errors.New("not a thumbprint")
 	}
 	return jkt, err
+}
+
+// actors returns the parties of an act claim and of those nested in it, RFC 8693, section 4.1. One without sub is not
+// taken for none.
+func actors(value []byte) ([]Actor, error) {
+	var (
+		a     Actor
+		inner []Actor
+	)
+	err := members(value, func(name string, value []byte) (err error) {
+		switch name {
+		case "sub":
+			a.Subject, err = text1(value)
+		case "client_id":
+			a.ClientID, err = text1(value)
+		case "act":
+			inner, err = actors(value)
+		}
+		return err
+	})
+	if err == nil && a.Subject == "" {
+		err = errors.New("no sub")
+	}
+	return append([]Actor{a}, inner...), err
 }
 
 // parseID reads a UUID in its text form, in any case.

@@ -359,6 +359,15 @@ func TestClaimsAreChecked(t *testing.T) {
 			{"bound to nothing", with{"cnf": map[string]string{}}, verify.ErrInvalid},
 			{"bound to null", with{"cnf": json.RawMessage("null")}, verify.ErrInvalid},
 			{"bound to an empty key", with{"cnf": map[string]string{"jkt": ""}}, verify.ErrInvalid},
+			{"for an actor", with{"act": map[string]any{"sub": "agent", "iss": "x"}}, nil},
+			{"for an actor without sub", with{"act": map[string]any{"client_id": "agent"}}, verify.ErrInvalid},
+			{"for an actor of no name", with{"act": map[string]any{"sub": ""}}, verify.ErrInvalid},
+			{"for an actor of another type", with{"act": "agent"}, verify.ErrInvalid},
+			{"for an actor that is null", with{"act": json.RawMessage("null")}, verify.ErrInvalid},
+			{"for an actor of an actor without sub", with{"act": json.RawMessage(`{"sub":"x","act":{}}`)}, verify.ErrInvalid},
+			{"for two actors", with{"act": json.RawMessage(`{"sub":"x","sub":"y"}`)}, verify.ErrInvalid},
+			{"for actors of great depth", with{"act": json.RawMessage(strings.Repeat(`{"sub":"x","act":`, 300) + `{"sub":"x"}` +
+				strings.Repeat("}", 300))}, nil},
 			{"a deep claim", with{"x": json.RawMessage(strings.Repeat("[", 4000) + strings.Repeat("]", 4000))}, nil},
 			{"a claim in another case", with{"Exp": 1, "SUB": "root", "cnF": 1}, nil},
 		} {

@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,6 +63,27 @@ func TestNewFailsForAWrongConfigurationOnly(t *testing.T) {
 		}, []string{"Config.PublicURL", "RequestURL"}},
 		{"a public URL with a query", func(c *verify.Config) { c.PublicURL = "https://api.example?x" },
 			[]string{"Config.PublicURL", "query"}},
+		{"introspection", asking(nil), nil},
+		{"introspection by a client", asking(func(i *verify.Introspection) {
+			i.APIKey, i.Authorize = "", func(r *http.Request) { r.SetBasicAuth(audience, "x") }
+		}), nil},
+		{"introspection without a credential", asking(func(i *verify.Introspection) { i.APIKey = "" }),
+			[]string{"Config.Introspection.APIKey", "POST on /oauth2/introspect", "Authorize"}},
+		{"introspection with another secret", asking(func(i *verify.Introspection) { i.APIKey = "sk_top-secret" }),
+			[]string{"Config.Introspection.APIKey", "ak_"}},
+		{"introspection with two credentials", asking(func(i *verify.Introspection) {
+			i.Authorize = func(*http.Request) {}
+		}), []string{"Config.Introspection.APIKey", "Authorize"}},
+		{"introspection by http", asking(func(i *verify.Introspection) { i.URL = "http://id.example/introspect" }),
+			[]string{"Config.Introspection.URL", "https"}},
+		{"a long time-out", asking(func(i *verify.Introspection) { i.Timeout = 11 * time.Second }),
+			[]string{"Config.Introspection.Timeout", "10s"}},
+		{"a time-out below zero", asking(func(i *verify.Introspection) { i.Timeout = -1 }),
+			[]string{"Config.Introspection.Timeout"}},
+		{"fewer than no requests", asking(func(i *verify.Introspection) { i.Concurrent = -1 }),
+			[]string{"Config.Introspection.Concurrent"}},
+		{"a rate below zero", asking(func(i *verify.Introspection) { i.Rate = -1 }),
+			[]string{"Config.Introspection.Rate"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
@@ -165,7 +187,8 @@ func TestAVerifiedTokenHasItsClaims(t *testing.T) {
 	key := testKeys()["EdDSA"]
 	inBubble(t, newService(key), nil, func(t *testing.T, v *verify.Verifier) {
 		before := time.Now()
-		text := payload(with{"aud": []string{"other", audience}, "own": map[string]int{"a": 1}})
+		text := payload(with{"aud": []string{"other", audience}, "own": map[string]int{"a": 1},
+			"act": json.RawMessage(`{"sub":"agent","client_id":"console","act":{"sub":"robot","iss":"x"}}`)})
 		got, err := v.Verify(t.Context(), key.sign(key.header(), text))
 		if err != nil {
 			t.Fatal(err)
@@ -174,6 +197,7 @@ func TestAVerifiedTokenHasItsClaims(t *testing.T) {
 			Issuer: issuer, Subject: "user-1", Audience: []string{"other", audience}, SessionID: session, TenantID: "acme",
 			ApplicationID: audience, Roles: []string{"admin"}, Scopes: []string{"read", "write"}, ID: "id-1",
 			IssuedAt: before, ExpiresAt: before.Add(5 * time.Minute), Claims: []byte(text), AsOf: got.AsOf,
+			Actors: []verify.Actor{{Subject: "agent", ClientID: "console"}, {Subject: "robot"}},
 		}
 		roughly := cmp.Options{cmpopts.IgnoreUnexported(verify.Token{}), cmpopts.EquateApproxTime(time.Second)}
 		if diff := cmp.Diff(want, got, roughly); diff != "" {
@@ -420,6 +444,7 @@ type metrics struct {
 	decided map[verify.Result]int
 	keys    int
 	viewed  int
+	asked   []error // the results of introspections
 }
 
 func (m *metrics) Decided(r verify.Result) {
@@ -438,6 +463,12 @@ func (m *metrics) FetchedKeys(error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.keys++
+}
+
+func (m *metrics) Introspected(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked = append(m.asked, err)
 }
 
 // A signature is verified once. Everything that can end a token is checked each time, and what a caller does with a

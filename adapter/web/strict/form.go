@@ -30,7 +30,10 @@ func (d *decoder) form(v reflect.Value, encoded string) {
 			d.add("", domain.Malformed, "a parameter's name "+err.Error())
 			continue
 		}
-		f, ok := d.take(&m, "", name)
+		f, ok := m.plan.byName[name]
+		if !ok || v.Field(f.index).Type() != severalTexts {
+			f, ok = d.take(&m, "", name)
+		}
 		if !ok {
 			continue
 		}
@@ -63,6 +66,8 @@ func setText(v reflect.Value, s string) (message string) {
 		v = v.Elem()
 	}
 	switch {
+	case v.Type() == severalTexts:
+		v.Set(reflect.Append(v, reflect.ValueOf(s)))
 	case v.Kind() == reflect.String:
 		v.SetString(s)
 	case v.Kind() == reflect.Bool:

@@ -71,6 +71,7 @@ func (ms Members) plan() *plan {
 
 var (
 	anObject        = reflect.TypeFor[Object]()
+	severalTexts    = reflect.TypeFor[Texts]()
 	rawText         = reflect.TypeFor[Raw]()
 	rawObject       = reflect.TypeFor[json.RawMessage]()
 	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()

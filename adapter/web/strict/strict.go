@@ -36,6 +36,10 @@ type Options struct {
 	EmptyIsAbsent bool // treat an empty text as not sent (RFC 6749, sections 3.1 and 3.2)
 }
 
+// Texts is the type of a field whose name a form may repeat, such as `resource` (RFC 8707, section 2). It has the
+// values in their order.
+type Texts []string
+
 // ErrEmptyBody is the *domain.Invalid for an empty body.
 var ErrEmptyBody error = domain.NewInvalid("", domain.Blank, "the body is empty: a body is required")
 
@@ -96,7 +100,7 @@ func MergeJSON[T any](in *T, patch []byte, o Options) error {
 }
 
 // DecodeForm decodes application/x-www-form-urlencoded text, a form or a query, into a T as DecodeJSON does. It
-// supports strings, integers and booleans (true or false). A name without a value is an empty string.
+// supports strings, integers and booleans (true or false), and [Texts]. A name without a value is an empty string.
 func DecodeForm[T any](encoded string, o Options) (T, error) {
 	var in, none T
 	v := reflect.ValueOf(&in).Elem()

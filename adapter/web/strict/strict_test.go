@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -323,6 +324,47 @@ func TestBlanksBetweenTokensMeanNothing(t *testing.T) {
 	_, err = strict.DecodeJSON[input]([]byte(spaced), strict.Options{})
 	if got, want := codesOf(t, err), "[repeated]ttl [repeated]claims.a [repeated]endpoints./a"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// RFC 8707, section 2: a name of several texts may be repeated in a form, and the other names may not.
+func TestAFormMayRepeatANameOfTexts(t *testing.T) {
+	type several struct {
+		Resource strict.Texts `json:"resource"`
+		List     []string     `json:"list"`
+		Scope    *string      `json:"scope"`
+	}
+	o := strict.Options{EmptyIsAbsent: true}
+	for form, want := range map[string]strict.Texts{
+		"":                              nil,
+		"resource=":                     nil,
+		"resource=b&scope=x&resource=a": {"b", "a"},
+		"resource=&resource=a":          {"a"},
+		"resource=a&resource=a":         {"a", "a"},
+	} {
+		got, err := strict.DecodeForm[several](form, o)
+		if err != nil || !slices.Equal(got.Resource, want) {
+			t.Errorf("%q: got %q, %v, want %q", form, got.Resource, err, want)
+		}
+	}
+	for form, want := range map[string]string{
+		"scope=a&scope=b":           "[repeated]scope",
+		"list=a":                    "[invalid]list",
+		"resource=a&resource=%zz":   "[invalid]resource",
+		"resource=a&resource=%ff":   "[invalid]resource",
+		"resource=a&x=1&resource=b": "[unknown]x",
+	} {
+		_, err := strict.DecodeForm[several](form, o)
+		if got := codesOf(t, err); got != want {
+			t.Errorf("%q: got %q, want %q", form, got, want)
+		}
+	}
+	if _, err := strict.DecodeForm[several]("resource=a&resource=b", strict.Options{}); err != nil {
+		t.Error(err)
+	}
+	_, err := strict.DecodeJSON[several]([]byte(`{"resource":["a"],"resource":["b"]}`), o)
+	if got := codesOf(t, err); got != "[repeated]resource" {
+		t.Errorf("in JSON: got %q", got)
 	}
 }
 

@@ -116,8 +116,11 @@ func run(ctx context.Context, p plan) (report, error) {
 // documentPath is an openapi.yaml from the top of the tree, or from this folder, where `go test` runs.
 func documentPath(document string) string {
 	path := "adapter/httpapi/openapi.yaml"
-	if document == administration {
+	switch document {
+	case administration:
 		path = "adapter/adminapi/openapi.yaml"
+	case oauth:
+		path = "adapter/oauthapi/openapi.yaml"
 	}
 	if _, err := os.Stat(path); err == nil {
 		return path
@@ -137,8 +140,11 @@ func (r *report) live(
 			w.now = w.now.Add(pick(w.rng, []time.Duration{time.Hour, 26 * time.Hour, 31 * 24 * time.Hour}))
 		}
 		make := g.valid
-		if w.document == administration {
+		switch w.document {
+		case administration:
 			make = g.validOfAdministration
+		case oauth:
+			make = func(w *world) (*call, error) { return g.validOfOAuth(ctx, w) }
 		}
 		c, err := make(w)
 		if err != nil {
@@ -160,9 +166,12 @@ func (r *report) live(
 		if err != nil {
 			return c, err
 		}
-		if w.document == administration {
+		switch w.document {
+		case administration:
 			wrong, err = g.judgeAdministration(ctx, w, c, mutated, a)
-		} else {
+		case oauth:
+			wrong = g.judgeOAuth(w, c, mutated, a, w.previous, after, w.store.scopes-scopes)
+		default:
 			wrong = g.judge(w, c, mutated, a, w.previous, after, w.store.scopes-scopes)
 		}
 		if err != nil {
@@ -175,7 +184,11 @@ func (r *report) live(
 		if c.form != "" && mutated == "" && a.StatusCode == http.StatusOK {
 			w.formed[c.form]++
 		}
-		w.learn(c, a, after)
+		if w.document == oauth {
+			w.learnOfClient(a)
+		} else {
+			w.learn(c, a, after)
+		}
 		w.previous = after
 		if last = c; len(wrong) > 0 {
 			f := found

@@ -9,7 +9,9 @@
 //
 // A world of the document "administration" has no users. Its requests administer tenants, applications and API keys: no
 // refused request changes one; no request changes or shows one of a tenant that its API key does not serve; and a key
-// is in the response that made it, and in no other one.
+// is in the response that made it, and in no other one. The requests of a world of the document "oauth" are those of
+// clients of OAuth 2: an access token is of the session, the audience, the scopes and the actor of its request, and of
+// none that the client may not have.
 //
 // Requests are written to the connection byte by byte, because net/http's client refuses to send much of what an
 // attacker sends. A request that net/http's server refuses itself, before the service sees it, has no request id, and
@@ -41,7 +43,7 @@ func start(ctx context.Context, args []string) error {
 	seed := flags.Uint64("seed", uint64(time.Now().Unix()), "seed of the first world; each further one has the next")
 	stores := flags.String("store", "memory,sqlite,postgres", "stores that the worlds use, alternately")
 	worlds := flags.Int("worlds", 0, "number of worlds; 0 for as many as fit into -for")
-	documents := flags.String("document", "tokens,administration", "documents that the worlds use, alternately")
+	documents := flags.String("document", "tokens,administration,oauth", "documents that the worlds use, alternately")
 	requests := flags.Int("requests", 200, "requests in each world")
 	long := flags.Duration("for", time.Minute, "duration; 0 for no limit")
 	show := flags.Bool("show", false, "print every request")

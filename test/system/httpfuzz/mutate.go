@@ -62,9 +62,9 @@ func (w *world) other(c *call, name string) (string, bool) {
 		return "", false
 	}
 	switch name {
-	case "refreshToken", "tokenString", "TokenString":
+	case "refreshToken", "tokenString", "TokenString", "refresh_token", "subject_token":
 		return pick(w.rng, s.strings), true
-	case "token":
+	case "token", "actor_token":
 		return pick(w.rng, []string{s.access, s.current()}), true
 	case "id", "tokenId", "exceptTokenId", "refreshTokenId":
 		return s.id.String(), true
@@ -147,11 +147,11 @@ var mutations = []mutation{
 			return false
 		}
 		switch f.name {
-		case "refreshToken", "tokenString", "TokenString":
+		case "refreshToken", "tokenString", "TokenString", "refresh_token", "subject_token":
 			f.value = s.current()
 		case "id", "tokenId", "exceptTokenId", "refreshTokenId":
 			f.value = s.id.String()
-		case "token":
+		case "token", "actor_token":
 			f.value = s.access
 		default:
 			return false
@@ -160,7 +160,7 @@ var mutations = []mutation{
 	})},
 	{"old token string", one(func(w *world, c *call, f *field) bool {
 		if c.session == nil || len(c.session.strings) < 2 ||
-			!slices.Contains([]string{"refreshToken", "tokenString", "token"}, f.name) {
+			!slices.Contains([]string{"refreshToken", "tokenString", "token", "refresh_token", "subject_token"}, f.name) {
 			return false
 		}
 		f.value = pick(w.rng, c.session.strings[:len(c.session.strings)-1])

@@ -123,7 +123,11 @@ func (g *grammar) judgeContract(j *judgement) {
 	a := j.answer
 	if seen := seenAs(j.request, a); !g.faultless[seen] {
 		g.faultless[seen] = a.StatusCode/100 == 4
-		for _, breach := range contract.Breaches(g.doc, j.request, j.call.content(), a.Response, a.content) {
+		request, content := j.request, j.call.content()
+		if j.world.document == oauth {
+			request, content = asRead(request, content)
+		}
+		for _, breach := range contract.Breaches(g.doc, request, content, a.Response, a.content) {
 			j.complain("%d: %v", a.StatusCode, breach)
 			g.faultless[seen] = false
 		}

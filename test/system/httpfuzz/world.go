@@ -39,7 +39,7 @@ var (
 // A world is a whole service on a store of its own. Its clock and its source of randomness follow from its seed, so
 // that the same requests get the same responses when the world is made again.
 type world struct {
-	document string // tokens, or administration
+	document string // tokens, administration or oauth
 	seed     uint64
 	rng      *rand.Rand
 	random   *rand.ChaCha8
@@ -60,6 +60,7 @@ type world struct {
 	answered int               // responses of the service itself, each of which has a line in the log
 	config   map[string]object // of a world of administration: what the store held, by kind and id
 	shown    []string          // keys that were made or given
+	issue    *usecase.Issue    // of a world of oauth
 }
 
 // A session is a refresh token as its owner knows it.
@@ -198,7 +199,11 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 	apply := &admin.Apply{
 		Tenants: w.store, Applications: w.store, APIKeys: w.store, Keys: keys, Clock: w.clock, Random: w.random,
 	}
-	if _, err := apply.Do(ctx, w.kickstart()); err != nil {
+	k := w.kickstart()
+	if w.document == oauth {
+		w.addPartner(&k, keys)
+	}
+	if _, err := apply.Do(ctx, k); err != nil {
 		return nil, err
 	}
 	origins, err := web.ParseOrigins([]string{ourOrigin})
@@ -225,8 +230,11 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		Examples: httpapi.Examples{URL: publicURL},
 	}
 	dialect, err := api.Dialect()
-	if w.document == administration {
+	switch w.document {
+	case administration:
 		dialect, err = w.administration(keys)
+	case oauth:
+		dialect, err = w.oauth(keys, minter)
 	}
 	if err != nil {
 		return nil, err

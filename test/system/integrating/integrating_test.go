@@ -293,6 +293,51 @@ func TestTheLoginServiceOfTheDocument(t *testing.T) {
 	})
 }
 
+// The commands of the section about token exchange get what it says.
+func TestATokenIsExchangedByTheCommandsOfTheDocument(t *testing.T) {
+	w := newWorld(t)
+	w.apply(t, "audiences.yaml")
+	var commands []string
+	for _, b := range blocks(t) {
+		if b.language == "sh" && strings.Contains(b.text, "grant-type:token-exchange") {
+			commands = append(commands, strings.ReplaceAll(b.text, "http://127.0.0.1:3000", w.refreshd))
+		}
+	}
+	if len(commands) != 1 {
+		t.Fatalf("the document has %d blocks that exchange a token, want one", len(commands))
+	}
+	c := exec.Command("bash", "-euc", commands[0])
+	c.Dir = w.Dir
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", commands[0], err)
+	}
+	var got struct {
+		AccessToken  string `json:"access_token"`
+		RefreshToken string `json:"refresh_token"`
+		Scope        string
+	}
+	if err := json.Unmarshal(out, &got); err != nil {
+		t.Fatalf("%s: %v", out, err)
+	}
+	parts := strings.Split(got.AccessToken, ".")
+	if len(parts) != 3 || !strings.HasPrefix(got.RefreshToken, "rt_") || got.Scope != "orders:read" {
+		t.Fatalf("got %s", out)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"sub":"alice"`, `"aud":"https://orders.example"`, `"scope":"orders:read"`,
+		`"act":{"sub":"agent","client_id":"backoffice"}`,
+	} {
+		if !strings.Contains(string(payload), want) {
+			t.Errorf("the access token has the claims %s, want %s", payload, want)
+		}
+	}
+}
+
 // wantLoggedOut wants a client's next exchange to be refused for good, and the client to drop its refresh token.
 func wantLoggedOut(t *testing.T, d *driver) {
 	t.Helper()
