@@ -125,8 +125,8 @@ func verified(t *testing.T, v *verify.Verifier, what, token string, want error) 
 	return got
 }
 
-// A client without a token that the service signed for this API causes no request to it, nor does a token that is refused in
-// any case.
+// A client without a token that the service signed for this API causes no request to it, nor does a token that is
+// refused in any case.
 func TestATokenThatIsRefusedAnywayIsNotAskedAbout(t *testing.T) {
 	k, stranger := testKeys()["ES256"], newKey("key-ES256", "ES256")
 	s, o := newService(k), &oracle{}
