@@ -79,6 +79,8 @@ type Config struct {
 	// FeedStreams is the maximum number of open streams of revocations.
 	FeedStreams int
 
+	// DemandProofNonce refuses a DPoP proof without a current nonce (RFC 9449, section 8).
+	DemandProofNonce bool
 	// Restored is true if the database was restored from a backup: see [domain.Call.Restored].
 	Restored bool
 	// PurgeInterval is how long after a pass of the janitor the next one begins; 0 if this process makes no pass.

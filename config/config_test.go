@@ -128,18 +128,19 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		CORSOrigins:       []string{"https://app.example.com", "http://localhost:5173"},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"),
 			netip.MustParsePrefix("2001:db8::/32")},
-		RateLimits:      config.RateLimits{Address: 7, APIKey: 0, RefreshToken: 1_000_000},
-		FeedStreams:     250,
-		PurgeInterval:   10 * time.Minute,
-		PurgeAfter:      48 * time.Hour,
-		KeyRotation:     48 * time.Hour,
-		KeyCacheAge:     time.Hour,
-		AuditRetention:  time.Hour,
-		Restored:        true,
-		LogFormat:       config.LogJSON,
-		LogLevel:        slog.LevelWarn,
-		ShutdownDelay:   5 * time.Second,
-		ShutdownTimeout: 90 * time.Second,
+		RateLimits:       config.RateLimits{Address: 7, APIKey: 0, RefreshToken: 1_000_000},
+		FeedStreams:      250,
+		DemandProofNonce: true,
+		PurgeInterval:    10 * time.Minute,
+		PurgeAfter:       48 * time.Hour,
+		KeyRotation:      48 * time.Hour,
+		KeyCacheAge:      time.Hour,
+		AuditRetention:   time.Hour,
+		Restored:         true,
+		LogFormat:        config.LogJSON,
+		LogLevel:         slog.LevelWarn,
+		ShutdownDelay:    5 * time.Second,
+		ShutdownTimeout:  90 * time.Second,
 	}
 	// A field with its default would be right from a source that leaves the setting out.
 	defaults, set := reflect.ValueOf(load(t, nil, nil)), reflect.ValueOf(want)
@@ -180,6 +181,7 @@ key_rotation: 48h
 key_cache_age: 1h
 audit_retention: 1h
 restored: true
+dpop_nonce: true
 log_format: json
 log_level: warn
 shutdown_delay: 5s
@@ -206,7 +208,7 @@ shutdown_timeout: 90s
 			"REFRESHD_FEED_STREAMS=250",
 			"REFRESHD_PURGE_INTERVAL=600s", "REFRESHD_PURGE_AFTER=48h", "REFRESHD_AUDIT_RETENTION=60m",
 			"REFRESHD_KEY_ROTATION=48h", "REFRESHD_KEY_CACHE_AGE=60m",
-			"REFRESHD_RESTORED=true",
+			"REFRESHD_RESTORED=true", "REFRESHD_DPOP_NONCE=true",
 			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_DELAY=5s",
 			"REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
 		}, keys...)},
@@ -220,7 +222,7 @@ shutdown_timeout: 90s
 			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",
 			"--rate-limit-address=7", "--rate-limit-api-key", "0", "--rate-limit-refresh-token=1000000",
 			"--feed-streams=250",
-			"--purge-interval=10m", "--purge-after=48h0m", "--audit-retention=1h", "--restored=true",
+			"--purge-interval=10m", "--purge-after=48h0m", "--audit-retention=1h", "--restored=true", "--dpop-nonce=true",
 			"--key-rotation=48h0m", "--key-cache-age=1h",
 			"--log-format=json", "--log-level=warn", "--shutdown-delay=5s", "--shutdown-timeout=90s",
 		}, environ: append([]string{database}, keys...)},
@@ -371,7 +373,8 @@ var someValues = map[string]string{
 	"REFRESHD_RATE_LIMIT_REFRESH_TOKEN": "9", "REFRESHD_FEED_STREAMS": "10",
 	"REFRESHD_PURGE_INTERVAL": "10m", "REFRESHD_PURGE_AFTER": "48h", "REFRESHD_AUDIT_RETENTION": "1h",
 	"REFRESHD_KEY_ROTATION": "48h", "REFRESHD_KEY_CACHE_AGE": "1h",
-	"REFRESHD_RESTORED": "true", "REFRESHD_LOG_FORMAT": "json", "REFRESHD_LOG_LEVEL": "warn",
+	"REFRESHD_RESTORED": "true", "REFRESHD_DPOP_NONCE": "true",
+	"REFRESHD_LOG_FORMAT": "json", "REFRESHD_LOG_LEVEL": "warn",
 	"REFRESHD_SHUTDOWN_DELAY": "5s", "REFRESHD_SHUTDOWN_TIMEOUT": "90s",
 }
 
@@ -592,6 +595,7 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"KEY_CACHE_AGE":            {"", "2", "0s", "-1h", "59s", "169h", "never"},
 		"AUDIT_RETENTION":          {"", "90", "0s", "-1h", "59m59s", "87601h", "never"},
 		"RESTORED":                 {"", "1", "yes", "TRUE"},
+		"DPOP_NONCE":               {"", "1", "yes", "TRUE"},
 		"LOG_FORMAT":               {"", "xml", "JSON"},
 		"LOG_LEVEL":                {"", "trace", "INFO", "info+1"},
 		"SHUTDOWN_DELAY":           {"", "5", "-1s", "61m", "soon"},

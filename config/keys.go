@@ -303,6 +303,15 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
+		name: "dpop_nonce", takenBy: server, choices: namesOf(truths), def: "false", truth: true,
+		help: "demand a nonce of this service in each DPoP proof, which is then at most 6 minutes old whatever the " +
+			"client's clock says; a client without one is sent it, and repeats its request; false: check those that are sent",
+		parse: func(c *draft, text string) (err error) {
+			c.DemandProofNonce, err = parseChoice(text, truths)
+			return err
+		},
+	},
+	{
 		name: "restored", takenBy: server, choices: namesOf(truths), def: "false", truth: true,
 		help: "after a restore from a backup: exchange token strings of a later generation than the stored " +
 			"one, with a warning in the log; false refuses them",

@@ -27,6 +27,15 @@ type Proof struct {
 	Nonce    string // empty for none
 	// AccessTokenHash is `ath`: the SHA-256 of the access token that comes along, in base64url; empty for none.
 	AccessTokenHash string
+	// Next is `next_jkt`, a claim of this service: the thumbprint of the key that is to replace Key; empty for none.
+	Next string
+}
+
+// Possession is what a request proved the possession of.
+type Possession struct {
+	Key string // a thumbprint, as in Proof
+	// Next is the key that is to replace Key: a key roll. Empty for none.
+	Next string
 }
 
 // ProofType is the `typ` in the header of a Proof.
@@ -43,6 +52,21 @@ var (
 	// ErrProofNonce: the proof has to have a current nonce of the service (RFC 9449, section 8).
 	ErrProofNonce = errors.New("the DPoP proof has no current nonce")
 )
+
+// NextProofHeader is the header of a request that has a second Proof, of the key that is to replace that of the first.
+const NextProofHeader = "DPoP-Next"
+
+// CheckRoll returns an ErrProof unless p, which Check accepts, is for the key of next: a copy of an ordinary proof of
+// the same key must not let its holder replace the key by an own one.
+func (p Proof) CheckRoll(next Proof) error {
+	switch {
+	case next.Key == p.Key:
+		return RefuseProof("the proof of " + NextProofHeader + " is of the same key")
+	case p.Next != next.Key:
+		return RefuseProof("its next_jkt is not the thumbprint of the key that signed the proof of " + NextProofHeader)
+	}
+	return nil
+}
 
 // RefuseProof returns an ErrProof with the reason, which must not quote the proof.
 func RefuseProof(reason string) error {

@@ -68,9 +68,9 @@ type RefreshTokens interface {
 	// The event names the refresh token.
 	Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error
 
-	// Rebind replaces the binding of before by that of after, and nothing else, in one step, if the record still has the
-	// former and is active at now. Otherwise it writes nothing and returns ErrConflict. The event names the refresh
-	// token. Of concurrent calls with one before, one succeeds. A concurrent Advance that stores is kept.
+	// Rebind stores Binding of after, and nothing else, in one step, if the record's Binding still equals that in before,
+	// and the record is active at now. Otherwise it writes nothing and returns ErrConflict. The event names the refresh
+	// token. Of concurrent calls with the same before, one succeeds. A concurrent Advance that stores is kept.
 	Rebind(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error
 
 	// Find returns the refresh token of that tenant and id, active or ended, with the mark that ended it. It returns

@@ -58,9 +58,11 @@ type ExchangeInput struct {
 	TenantID       string // that the request names; empty for none
 	ApplicationID  string // that the request names as its client; empty for none
 	Authenticated  bool   // the request has an API key with the permission, valid for TenantID
-	Binding        string // the key that the caller proved possession of; empty for none
-	ClientAddress  string
-	RequestID      string
+	// Possession is what the caller proved. Next replaces Key before the exchange, if the refresh token is bound to Key
+	// and would be exchanged. A repeat of the request finds it replaced, and is exchanged as well.
+	Possession    domain.Possession
+	ClientAddress string
+	RequestID     string
 	// Audience asks for an access token for one of the audiences of the application that ApplicationID names; empty for
 	// the application itself. See [domain.Client.Audience].
 	Audience string
@@ -68,7 +70,7 @@ type ExchangeInput struct {
 	OnlyTarget bool
 	// ActorToken is an access token whose user acts for the user of the session; zero for none. It must be active, and
 	// for the application that ApplicationID names, or issued to it: no other holder of an access token can pretend that
-	// its user acts here. If it is bound to a key, that key is Binding.
+	// its user acts here. If it is bound to a key, that key is Possession.Key.
 	ActorToken domain.Secret
 	// Narrow is set if the request names the scopes of the access token, which are then Scopes. See [domain.Narrow].
 	Narrow bool
@@ -77,10 +79,10 @@ type ExchangeInput struct {
 	// is called once the token string is genuine and Limit has admitted it. Do returns its error unchanged; nothing was
 	// decided then.
 	Authenticate func(context.Context) (ClientAuth, error)
-	// Prove, if set, returns Binding, with the error of a proof that is refused. It is called after Limit and
+	// Prove, if set, returns Possession, with the error of a proof that is refused. It is called after Limit and
 	// Authenticate, so that only a genuine token string costs the verification of a proof, and only one that may be
 	// exchanged uses the proof up. Do returns its error unchanged; nothing was decided then.
-	Prove func(context.Context) (binding string, err error)
+	Prove func(context.Context) (domain.Possession, error)
 	// Limit, if set, is called before the store, and only if the token string is genuine. authenticated is
 	// Authenticated. Do returns its error unchanged; nothing was decided then.
 	Limit func(t domain.PresentedToken, authenticated bool) error
@@ -161,18 +163,23 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 		return Exchanged{Outcome: domain.RefusedInvalid}, nil
 	}
 	if in.Prove != nil {
-		if in.Binding, err = in.Prove(ctx); err != nil {
+		if in.Possession, err = in.Prove(ctx); err != nil {
 			return Exchanged{}, err
 		}
 	}
 	call := domain.Call{
 		Generation: presented.Generation, Now: x.Clock.Now(), TenantID: in.TenantID, ApplicationID: in.ApplicationID,
-		Authenticated: in.Authenticated, Binding: in.Binding, AccessTokenTTL: in.AccessTokenTTL,
+		Authenticated: in.Authenticated, Binding: in.Possession.Key, AccessTokenTTL: in.AccessTokenTTL,
 		ClientAddress: in.ClientAddress, Restored: x.Restored,
 	}
 	var access accessRequest
 	if in.Audience != "" || in.Narrow || !in.ActorToken.IsZero() {
 		if access, err = x.access(ctx, presented.ID, client, call, in); err != nil {
+			return Exchanged{}, err
+		}
+	}
+	if in.Possession.Next != "" {
+		if call.Binding, err = x.roll(ctx, presented.ID, call, in.Possession.Next, in.RequestID); err != nil {
 			return Exchanged{}, err
 		}
 	}
@@ -295,6 +302,41 @@ func (x *Exchange) actors(
 		return nil, errActors
 	}
 	return actors, nil
+}
+
+// roll binds the refresh token to the key next, if it is bound to that of the call and would be exchanged. It returns
+// the key for the exchange: next, or that of the call if that is refused.
+func (x *Exchange) roll(
+	ctx context.Context, id domain.ID, call domain.Call, next, requestID string,
+) (binding string, err error) {
+	for range exchangeAttempts {
+		s, err := x.Tokens.Snapshot(ctx, id)
+		switch {
+		case errors.Is(err, domain.ErrNotFound):
+			return call.Binding, nil
+		case err != nil:
+			return "", Wrap("exchange: read the binding", err)
+		case s.Token.Binding == next, s.Token.Binding == "": // a repeat, or nothing to replace
+			return next, nil
+		case s.Decide(call).Outcome.Refused():
+			return call.Binding, nil
+		}
+		after := s.Token
+		after.Binding = next
+		event, err := domain.ExchangeEvent(domain.Decision{Event: domain.TokenRebound, After: after}, s.Token, call,
+			requestID, x.Minter.Keys.Random)
+		if err != nil {
+			return "", err
+		}
+		err = x.Tokens.Rebind(ctx, s.Token, after, call.Now, event)
+		if err == nil {
+			return next, nil
+		}
+		if !errors.Is(err, domain.ErrConflict) {
+			return "", Wrap("exchange: replace the binding", err)
+		}
+	}
+	return "", fmt.Errorf("exchange: %w", domain.ErrBusy)
 }
 
 // write stores the decision d on before.

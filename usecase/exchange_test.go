@@ -515,7 +515,7 @@ func TestRefusals(t *testing.T) {
 				TenantID: "acme", ApplicationID: "shop", UserID: "ana", Binding: "thumbprint",
 			})
 			must(t, err)
-			return g, usecase.ExchangeInput{Binding: "another"}
+			return g, usecase.ExchangeInput{Possession: domain.Possession{Key: "another"}}
 		}, domain.RefusedInvalid, domain.ErrProofRequired},
 		{"expired", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
 			g := w.issued(t, "shop")
@@ -597,7 +597,7 @@ func TestWhatIsProvedIsAnswered(t *testing.T) {
 		Binding: "thumbprint"})
 	must(t, err)
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
-		TokenString: bound.TokenString, Binding: "thumbprint",
+		TokenString: bound.TokenString, Possession: domain.Possession{Key: "thumbprint"},
 	}), domain.Rotated, nil)
 }
 

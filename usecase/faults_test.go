@@ -27,7 +27,7 @@ func TestAfterAnyFaultTheSameCallAgainGivesTheSameAnswer(t *testing.T) {
 	clean.play()
 	calls := clean.w.probe.asked()
 	for _, must := range []string{
-		"Insert", "Advance", "Snapshot", "Swap", "Find", "List", "Change", "Count", "Revoke", "RevokeScope",
+		"Insert", "Advance", "Snapshot", "Swap", "Rebind", "Find", "List", "Change", "Count", "Revoke", "RevokeScope",
 		"KeepNewest", "SaveTenant",
 		"Tenant", "TenantByIssuer", "Applications", "Policy", "SaveAPIKey", "APIKeyByName", "APIKeyByHash",
 		"KeyRevision", "KeysSince", "KeysOfTenant", "KeyByID", "AddKeys", "Reseal", "HasData", "NewKey", "Sign",
@@ -136,9 +136,12 @@ func (s *story) play() {
 
 	tablet2 := s.exchange("the tablet rotates", tablet1, "generation 2")
 	w.clock.advance(time.Hour)
-	tablet3 := s.exchange("and again", tablet2, "generation 3")
+	tablet2.keys.Next = "key 2"
+	tablet3 := s.exchange("and again, with another key", tablet2, "generation 3")
+	tablet3.keys = domain.Possession{Key: "key 2"}
 	w.clock.advance(time.Hour)
-	s.exchange("a thief has its first token string", tablet1, "refused")
+	tablet1.keys = tablet3.keys
+	s.exchange("a thief has its first token string, and its key", tablet1, "refused")
 	s.exchange("which ends the session", tablet3, "refused")
 
 	s.step("the terminal gets a role", func(ctx context.Context) (told, error) {
@@ -235,12 +238,15 @@ func (s *story) issue(id domain.ID, applicationID string) session {
 	s.known[id] = domain.RefreshToken{}
 	var got session
 	s.step("issue", func(ctx context.Context) (told, error) {
-		g, err := s.w.issue.Do(ctx, usecase.IssueInput{ID: id, TenantID: "acme", ApplicationID: applicationID,
-			UserID: "ana"})
+		in := usecase.IssueInput{ID: id, TenantID: "acme", ApplicationID: applicationID, UserID: "ana"}
+		if id == storyID(3) {
+			in.Binding = "key 1"
+		}
+		g, err := s.w.issue.Do(ctx, in)
 		if err != nil {
 			return told{}, err
 		}
-		got = session{id, g.TokenString, g.AccessToken}
+		got = session{id, g.TokenString, g.AccessToken, domain.Possession{Key: in.Binding}}
 		return got.told(g), nil
 	})
 	return got
@@ -249,9 +255,11 @@ func (s *story) issue(id domain.ID, applicationID string) session {
 // exchange presents the string that a device holds; want is the prefix of the result.
 func (s *story) exchange(name string, with session, want string) session {
 	s.t.Helper()
-	got := session{id: with.id}
+	got := session{id: with.id, keys: with.keys}
 	answer := s.step(name, func(ctx context.Context) (told, error) {
-		out, err := s.w.exchange.Do(ctx, usecase.ExchangeInput{TokenString: with.tokenString, AccessToken: with.access})
+		out, err := s.w.exchange.Do(ctx, usecase.ExchangeInput{
+			TokenString: with.tokenString, AccessToken: with.access, Possession: with.keys,
+		})
 		switch {
 		case err != nil:
 			return told{}, err
@@ -308,6 +316,7 @@ func storyID(n byte) domain.ID { return domain.ID{0x01, 0x9a, 6: 0x70, 8: 0x80, 
 type session struct {
 	id                  domain.ID
 	tokenString, access domain.Secret
+	keys                domain.Possession
 }
 
 // notary is a signer that records what it signed. Its signatures are as deterministic as real ones.

@@ -110,7 +110,8 @@ func TestIssueWithTheCallersIDIsIdempotent(t *testing.T) {
 	in.MetaData.ClientAddress = "198.51.100.2" // where a call comes from is not what it says
 	again("immediately")
 
-	rotated := w.exchangedAs(t, usecase.ExchangeInput{TokenString: first.TokenString, Binding: in.Binding})
+	rotated := w.exchangedAs(t, usecase.ExchangeInput{TokenString: first.TokenString,
+		Possession: domain.Possession{Key: in.Binding}})
 	wantOutcome(t, rotated, domain.Rotated, nil)
 	again("after a rotation")
 
@@ -293,7 +294,7 @@ func TestAnIssueThatCouldNotBeSignedIsAnsweredToTheNextCall(t *testing.T) {
 	got, err := w.issue.Do(t.Context(), in)
 	must(t, err)
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
-		TokenString: got.TokenString, Binding: in.Binding,
+		TokenString: got.TokenString, Possession: domain.Possession{Key: in.Binding},
 	}), domain.Rotated, nil)
 }
 
@@ -440,7 +441,8 @@ func TestAnOldIDIsNotIssuedUnderAgain(t *testing.T) {
 	if n := w.probe.count("Insert"); n != 0 {
 		t.Errorf("%d inserts", n)
 	}
-	old := w.exchangedAs(t, usecase.ExchangeInput{TokenString: first.TokenString, Binding: in.Binding})
+	old := w.exchangedAs(t, usecase.ExchangeInput{TokenString: first.TokenString,
+		Possession: domain.Possession{Key: in.Binding}})
 	if !old.Outcome.Refused() {
 		t.Errorf("the old token string: %s, want a refusal", old.Outcome)
 	}

@@ -49,7 +49,9 @@ const (
 
 // ProofInput is a request with a proof.
 type ProofInput struct {
-	Proof    string
+	Proof string
+	// Next is the proof of the key that is to replace that of Proof; empty for none.
+	Next     string
 	Method   string
 	Path     string // of the request as it was sent, escaped
 	TenantID string // that the request names; empty for none
@@ -57,14 +59,39 @@ type ProofInput struct {
 	AccessToken domain.Secret
 }
 
-// Check returns the thumbprint of the key whose possession the request proves. The proof then counts as used. The error
-// is an ErrProof or an ErrProofNonce for a proof that is refused, and ErrBusy if no more proofs can be remembered.
-func (p *Proofs) Check(ctx context.Context, in ProofInput) (key string, err error) {
-	proof, err := p.Signer.ParseProof(in.Proof)
-	if err != nil {
-		return "", Wrap("check the proof", err)
-	}
+// Check returns what the request proves the possession of. The proofs then count as used. The error is an ErrProof or
+// an ErrProofNonce for a proof that is refused, and ErrBusy if no more proofs can be remembered.
+func (p *Proofs) Check(ctx context.Context, in ProofInput) (domain.Possession, error) {
 	now := p.Clock.Now()
+	proof, err := p.verify(ctx, in, in.Proof, now)
+	if err != nil {
+		return domain.Possession{}, err
+	}
+	all, proved := []domain.Proof{proof}, domain.Possession{Key: proof.Key}
+	if in.Next != "" {
+		next, err := p.verify(ctx, in, in.Next, now)
+		if err == nil {
+			err = proof.CheckRoll(next)
+		}
+		if err != nil {
+			return domain.Possession{}, err
+		}
+		all, proved.Next = append(all, next), next.Key
+	}
+	for _, one := range all {
+		if err := p.use(one, now); err != nil {
+			return domain.Possession{}, err
+		}
+	}
+	return proved, nil
+}
+
+// verify returns a proof of the request that is valid now, whether it was used before or not.
+func (p *Proofs) verify(ctx context.Context, in ProofInput, text string, now time.Time) (domain.Proof, error) {
+	proof, err := p.Signer.ParseProof(text)
+	if err != nil {
+		return proof, Wrap("check the proof", err)
+	}
 	use := domain.ProofUse{
 		Method: in.Method, URLs: []string{strings.TrimSuffix(p.PublicURL, "/") + in.Path}, AccessToken: in.AccessToken,
 		Now: now,
@@ -73,19 +100,13 @@ func (p *Proofs) Check(ctx context.Context, in ProofInput) (key string, err erro
 		// Only now, because most requests come by the public URL: this may cost a read.
 		var failed error
 		if use.URLs, failed = p.byIssuer(ctx, in); failed != nil {
-			return "", failed
+			return proof, failed
 		}
 		if proof.Check(use) != nil {
-			return "", err
+			return proof, err
 		}
 	}
-	if err := p.checkNonce(proof.Nonce, now); err != nil {
-		return "", err
-	}
-	if err := p.use(proof, now); err != nil {
-		return "", err
-	}
-	return proof.Key, nil
+	return proof, p.checkNonce(proof.Nonce, now)
 }
 
 // byIssuer returns the URLs of the request by the issuer of its tenant; none if it names no tenant that exists.

@@ -73,7 +73,7 @@ func TestOfConcurrentRequestsWithOneProofOneIsAnswered(t *testing.T) {
 		all.Go(func() {
 			key, err := r.Check(context.Background(), in)
 			switch {
-			case err == nil && key == r.key.Thumbprint(t):
+			case err == nil && key.Key == r.key.Thumbprint(t):
 				answered.Add(1)
 			case !errors.Is(err, domain.ErrProof):
 				t.Errorf("got %q, %v, want ErrProof", key, err)

@@ -116,18 +116,22 @@ func TestAnActorTokenIsCheckedLast(t *testing.T) {
 	in.Authenticate = func(context.Context) (usecase.ClientAuth, error) {
 		return usecase.ClientAuth{Application: domain.Application{ID: "shop"}}, step("authenticate")
 	}
-	in.Prove = func(context.Context) (string, error) { return "", errors.Join(step("prove"), refusal) }
+	in.Prove = func(context.Context) (domain.Possession, error) {
+		return domain.Possession{}, errors.Join(step("prove"), refusal)
+	}
 	_, err := w.exchange.Do(t.Context(), in)
 	wantErr(t, err, refusal)
 	if asked := w.probe.asked(); len(asked) > 0 || !slices.Equal(order, []string{"limit", "authenticate", "prove"}) {
 		t.Errorf("got the calls %v after %v", asked, order)
 	}
 	for binding, code := range map[string]string{"": "[unproved]actor_token", "another": "[unproved]actor_token"} {
-		in.Prove = func(context.Context) (string, error) { return binding, nil }
+		in.Prove = func(context.Context) (domain.Possession, error) { return domain.Possession{Key: binding}, nil }
 		_, err := w.exchange.Do(t.Context(), in)
 		wantCodes(t, err, code)
 	}
-	in.Prove = func(context.Context) (string, error) { return "thumbprint", nil }
+	in.Prove = func(context.Context) (domain.Possession, error) {
+		return domain.Possession{Key: "thumbprint"}, nil
+	}
 	out := w.exchangedAs(t, in)
 	wantOutcome(t, out, domain.Rotated, nil)
 	if claims := claimsOf(t, out.AccessToken); claims["act"] == nil || claims["cnf"] == nil {

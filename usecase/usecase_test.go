@@ -444,6 +444,10 @@ func (p *probe) Record(ctx context.Context, e domain.Event) error {
 	return p.do(ctx, "Record", func(ctx context.Context) error { return p.Store.Record(ctx, e) })
 }
 
+func (p *probe) Rebind(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	return p.do(ctx, "Rebind", func(ctx context.Context) error { return p.Store.Rebind(ctx, before, after, now, e) })
+}
+
 func (p *probe) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 	return p.do(ctx, "Swap", func(ctx context.Context) error { return p.Store.Swap(ctx, before, after, now, e) })
 }

@@ -50,6 +50,13 @@ func (w *walked) Swap(
 	return w.Store.Swap(ctx, before, after, now, e)
 }
 
+func (w *walked) Rebind(
+	ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event,
+) (err error) {
+	defer func() { w.note("Rebind", err, e) }()
+	return w.Store.Rebind(ctx, before, after, now, e)
+}
+
 func (w *walked) Change(
 	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
 ) (err error) {

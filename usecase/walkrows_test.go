@@ -65,6 +65,18 @@ func sessionRows() []walkRow {
 			w.begin(t)
 			w.exchangeTo(t, first, domain.Recovered)
 		}, `Swap token.recovered by client: acme/session// before after`},
+		{"usecase.Exchange.Do", func(t *testing.T, w *walk) { // replaces the key
+			g, err := w.world.issue.Do(t.Context(), usecase.IssueInput{
+				TenantID: "acme", ApplicationID: "shop", UserID: "ana", Binding: "first", By: byBackend,
+			})
+			must(t, err)
+			w.granted(g)
+			w.clock.advance(time.Hour)
+			w.begin(t)
+			in := exchangeIn(g.TokenString)
+			in.Possession = domain.Possession{Key: "first", Next: "second"}
+			w.granted(w.exchangedAs(t, in).Grant)
+		}, `Rebind token.rebound by client: acme/session// before after`},
 		{"usecase.Exchange.Do", func(t *testing.T, w *walk) { // finds a replay
 			first := w.session(t, "shop").TokenString
 			second := w.exchangeTo(t, first, domain.Rotated)

@@ -446,7 +446,7 @@ func TestPreflightsAreForConfiguredOrigins(t *testing.T) {
 		t.Errorf("got %v for an origin that is not configured", got)
 	}
 	// A value that is not a list of names is not sent back.
-	const usual = "Authorization,Content-Type,X-Stencil-TenantId,X-Stencil-Tenanid,X-Tenant-Id,X-Request-Id,DPoP"
+	const usual = "Authorization,Content-Type,X-Stencil-TenantId,X-Stencil-Tenanid,X-Tenant-Id,X-Request-Id,DPoP,DPoP-Next"
 	for _, odd := range []string{"", ",", "a,,b", "a b", "a\x00", "a:b", "a/b", "ü", strings.Repeat("a", 1_025)} {
 		if got := ask(ourOrigin, odd).header.Get("Access-Control-Allow-Headers"); got != usual {
 			t.Errorf("asked for %.20q: got %q, want the usual ones", odd, got)

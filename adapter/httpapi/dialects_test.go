@@ -193,7 +193,8 @@ func TestEachDialectHasItsDocumentAndItsHeaders(t *testing.T) {
 	for path, want := range map[string][2]string{
 		"/t/acme/tiny/greet": {"Tiny-Proof", "OPTIONS, POST"},
 		"/jwt/issue": {
-			"Authorization,Content-Type,X-Stencil-TenantId,X-Stencil-Tenanid,X-Tenant-Id,X-Request-Id,DPoP", "OPTIONS, POST",
+			"Authorization,Content-Type,X-Stencil-TenantId,X-Stencil-Tenanid,X-Tenant-Id,X-Request-Id,DPoP,DPoP-Next",
+			"OPTIONS, POST",
 		},
 	} {
 		got := s.send("OPTIONS", path, "", "Origin", ourOrigin).Header

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/test/support/dpop"
 )
 
@@ -266,4 +267,158 @@ func TestPagesMaySendProofsAndReadNonces(t *testing.T) {
 	if got := a.header.Get("Access-Control-Expose-Headers"); !slices.Contains(strings.Split(got, ","), "DPoP-Nonce") {
 		t.Errorf("Access-Control-Expose-Headers is %q, want DPoP-Nonce among them", got)
 	}
+}
+
+// events returns the events of a kind.
+func (s *service) events(t *testing.T, kind domain.EventKind) []domain.Event {
+	t.Helper()
+	page, err := s.store.Store.Events(t.Context(), port.EventQuery{
+		TenantID: aTenant, Kinds: []domain.EventKind{kind}, Limit: 100, MaxBytes: 1 << 20, MaxRows: 1000,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page.Events
+}
+
+// roll returns the two proofs of a key roll, for an exchange now.
+func (s *service) roll(t *testing.T, from, to dpop.Key) option {
+	t.Helper()
+	old := from.Proof(t, "POST", refreshURL, s.clock(), func(_, claims map[string]any) {
+		claims["next_jkt"] = to.Thumbprint(t)
+	})
+	next := to.Proof(t, "POST", refreshURL, s.clock())
+	return func(s *service, r *request) { header("DPoP", old)(s, r); header("DPoP-Next", next)(s, r) }
+}
+
+// A client replaces its key, and no session ends: not if the response is lost, and the request is sent again with two
+// new proofs, and not if it is sent late.
+func TestAKeyRollBindsTheSessionToTheNextKey(t *testing.T) {
+	s := newService(t)
+	first, second, third := dpop.NewKey(t), dpop.NewKey(t), dpop.NewKey(t)
+	issued := s.issueBound(t, "shop", "ada", first)
+	s.wait(time.Hour)
+	rolled := s.exchange(t, issued.RefreshToken, s.roll(t, first, second)).want(t, 200).grant(t)
+	again := s.exchange(t, issued.RefreshToken, s.roll(t, first, second)).want(t, 200).grant(t)
+	if again.RefreshToken != rolled.RefreshToken {
+		t.Error("the repeated request got another token string")
+	}
+	for _, g := range []grant{rolled, again} {
+		if got := confirmation(t, g.Token); got != second.Thumbprint(t) {
+			t.Errorf("the access token is bound to %q, want the new key", got)
+		}
+	}
+	before := s.stored(t, issued.RefreshTokenID)
+	if before.Binding != second.Thumbprint(t) {
+		t.Errorf("the session is bound to %q, want the new key", before.Binding)
+	}
+	s.exchange(t, rolled.RefreshToken, s.proof(t, first)).want(t, 400, "[unproved]refreshToken")
+	s.exchange(t, rolled.RefreshToken, s.roll(t, first, third)).want(t, 400, "[unproved]refreshToken")
+	s.exchange(t, rolled.RefreshToken).want(t, 400, "[unproved]refreshToken")
+	if diff := cmp.Diff(before, s.stored(t, issued.RefreshTokenID)); diff != "" {
+		t.Errorf("a refusal changed the session (-before +after):\n%s", diff)
+	}
+	s.wait(time.Hour)
+	next := s.exchange(t, rolled.RefreshToken, s.proof(t, second)).want(t, 200).grant(t)
+	s.wait(time.Hour)
+	// A tab that still has both keys, and rolls once more what is rolled.
+	s.exchange(t, next.RefreshToken, s.roll(t, first, second)).want(t, 200)
+
+	events := s.events(t, "token.rebound")
+	if len(events) != 1 || events[0].ObjectID != issued.RefreshTokenID ||
+		string(events[0].Before) != `{"dpopJkt":"`+first.Thumbprint(t)+`"}` ||
+		string(events[0].After) != `{"dpopJkt":"`+second.Thumbprint(t)+`"}` {
+		t.Errorf("got the events %+v, want one, with both keys", events)
+	}
+}
+
+// A thief of a proof of the present key must not be able to bind the session to another one.
+func TestAKeyRollNeedsBothKeys(t *testing.T) {
+	s := newService(t)
+	key, thief := dpop.NewKey(t), dpop.NewKey(t)
+	issued := s.issueBound(t, "shop", "ada", key)
+	s.wait(time.Hour)
+	before := s.stored(t, issued.RefreshTokenID)
+	naming := func(jkt string) string {
+		return key.Proof(t, "POST", refreshURL, s.clock(), func(_, claims map[string]any) { claims["next_jkt"] = jkt })
+	}
+	of := func(k dpop.Key) string { return k.Proof(t, "POST", refreshURL, s.clock()) }
+	elsewhere := thief.Proof(t, "POST", publicURL+"/x", s.clock())
+	expired := thief.Proof(t, "POST", refreshURL, s.clock().Add(-time.Hour))
+	for name, sent := range map[string][2]string{
+		"a proof that names no key":            {of(key), of(thief)},
+		"a proof that names another key":       {naming(dpop.NewKey(t).Thumbprint(t)), of(thief)},
+		"a second proof by the present key":    {naming(key.Thumbprint(t)), of(key)},
+		"a second proof for another path":      {naming(thief.Thumbprint(t)), elsewhere},
+		"a second proof that has expired":      {naming(thief.Thumbprint(t)), expired},
+		"a second proof that is not one":       {naming(thief.Thumbprint(t)), "x"},
+		"a second proof only":                  {"", of(thief)},
+		"the first proof of the thief as well": {of(thief), of(thief)},
+	} {
+		var with []option
+		if sent[0] != "" {
+			with = append(with, header("DPoP", sent[0]))
+		}
+		s.exchange(t, issued.RefreshToken, append(with, header("DPoP-Next", sent[1]))...).want(t, 400, "[unproved]DPoP")
+		if diff := cmp.Diff(before, s.stored(t, issued.RefreshTokenID)); diff != "" {
+			t.Fatalf("%s changed the session (-before +after):\n%s", name, diff)
+		}
+	}
+	s.exchange(t, issued.RefreshToken, s.roll(t, thief, key)).want(t, 200) // proves the present key too
+	if diff := cmp.Diff(before.Binding, s.stored(t, issued.RefreshTokenID).Binding); diff != "" {
+		t.Errorf("the session is bound to another key (-before +after):\n%s", diff)
+	}
+	s.wait(time.Hour)
+	s.exchange(t, issued.RefreshToken, s.roll(t, thief, dpop.NewKey(t))).want(t, 400, "[unproved]refreshToken")
+}
+
+// What would be refused binds nothing: neither a session that has ended nor a replay.
+func TestARefusedExchangeRollsNoKey(t *testing.T) {
+	s := newService(t)
+	key, next := dpop.NewKey(t), dpop.NewKey(t)
+	first := s.issueBound(t, "shop", "ada", key)
+	s.wait(time.Hour)
+	second := s.exchange(t, first.RefreshToken, s.proof(t, key)).want(t, 200).grant(t)
+	s.wait(time.Hour)
+	s.exchange(t, second.RefreshToken, s.proof(t, key)).want(t, 200)
+	s.wait(time.Hour)
+	s.exchange(t, first.RefreshToken, s.roll(t, key, next)).want(t, 400, "[reused]refreshToken")
+	s.exchange(t, second.RefreshToken, s.roll(t, key, next)).want(t, 400, "[revoked]refreshToken")
+	if got := s.stored(t, first.RefreshTokenID).Binding; got != key.Thumbprint(t) {
+		t.Errorf("the session is bound to %q, want the present key", got)
+	}
+	if events := s.events(t, "token.rebound"); len(events) != 0 {
+		t.Errorf("got the events %+v, want none", events)
+	}
+}
+
+// A session without a key stays without one: it is bound at issue only. The access token is the new key's.
+func TestAnUnboundSessionIsNotRolled(t *testing.T) {
+	s := newService(t)
+	issued := s.issue(t, "shop", "ada")
+	key, next := dpop.NewKey(t), dpop.NewKey(t)
+	s.wait(time.Hour)
+	got := s.exchange(t, issued.RefreshToken, s.roll(t, key, next)).want(t, 200).grant(t)
+	if confirmation(t, got.Token) != next.Thumbprint(t) || s.stored(t, issued.RefreshTokenID).Binding != "" {
+		t.Errorf("bound to %q; the session to %q, want the new key, and none", confirmation(t, got.Token),
+			s.stored(t, issued.RefreshTokenID).Binding)
+	}
+	s.exchange(t, got.RefreshToken).want(t, 200)
+}
+
+// A caller that has the key itself, such as a backend for a page, binds the session by its own proof.
+func TestAProofAtIssueBindsTheSession(t *testing.T) {
+	s := newService(t)
+	key, other := dpop.NewKey(t), dpop.NewKey(t)
+	proof := func(k dpop.Key) option { return header("DPoP", k.Proof(t, "POST", publicURL+"/jwt/issue", s.clock())) }
+	ask := object{"applicationsId": "shop", "userId": "ada"}
+	issued := s.do(t, "POST", "/jwt/issue", backend, proof(key), body(ask)).want(t, 200).grant(t)
+	if got := s.stored(t, issued.RefreshTokenID).Binding; got != key.Thumbprint(t) {
+		t.Errorf("the session is bound to %q, want the key of the proof", got)
+	}
+	ask["dpopJkt"] = key.Thumbprint(t)
+	s.do(t, "POST", "/jwt/issue", backend, proof(key), body(ask)).want(t, 200)
+	s.do(t, "POST", "/jwt/issue", backend, proof(other), body(ask)).want(t, 400, "[conflict]dpopJkt")
+	s.do(t, "POST", "/jwt/issue", backend, s.proof(t, key), body(ask)).want(t, 400, "[unproved]DPoP")
+	s.do(t, "POST", "/jwt/issue", backend, s.roll(t, key, other), body(ask)).want(t, 400, "[unproved]DPoP")
 }

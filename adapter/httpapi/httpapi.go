@@ -60,7 +60,7 @@ func (a *API) Undocumented() web.Dialect {
 				web.OutcomeHeader, echo.HeaderXRequestID, "Link", "X-Total-Count", echo.HeaderRetryAfter, web.NonceHeader,
 			},
 			Allow: slices.Concat([]string{echo.HeaderAuthorization, echo.HeaderContentType}, web.TenantHeaders,
-				[]string{echo.HeaderXRequestID, domain.ProofHeader}),
+				[]string{echo.HeaderXRequestID, domain.ProofHeader, domain.NextProofHeader}),
 		},
 		Routes: []web.Route{
 			{Method: "POST", Path: "/jwt/issue", Action: domain.TokenIssue, BackendOnly: true, Handle: a.issue},

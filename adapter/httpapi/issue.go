@@ -69,6 +69,9 @@ func (a *API) issue(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if in.Binding, err = bindingOf(c, in); err != nil {
+		return err
+	}
 	in.By = web.OriginOf(c)
 	grant, err := a.Issue.Do(c.Request().Context(), in)
 	if err != nil {
@@ -83,6 +86,26 @@ func (a *API) issue(c echo.Context) error {
 		cookies.Issue(c, grant)
 	}
 	return web.Done(c, "The refresh token was issued.", newGrantData(grant))
+}
+
+// bindingOf returns the key that the refresh token is to be bound to: the one that the body names, or that of the DPoP
+// proof of the request.
+func bindingOf(c echo.Context, in usecase.IssueInput) (string, error) {
+	prove, err := web.ProofOf(c, in.TenantID)
+	if err != nil || prove == nil {
+		return in.Binding, err
+	}
+	proved, err := prove(c.Request().Context())
+	switch {
+	case err != nil:
+		return "", err
+	case proved.Next != "":
+		return "", domain.RefuseProof("a session that is issued has no key to replace: omit " + domain.NextProofHeader)
+	case in.Binding != "" && in.Binding != proved.Key:
+		return "", domain.NewInvalid("dpopJkt", domain.Conflict,
+			"this is not the thumbprint of the key of the DPoP proof: omit one of them")
+	}
+	return proved.Key, nil
 }
 
 func (b issueBody) input(tenantID string) (usecase.IssueInput, error) {

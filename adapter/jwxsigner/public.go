@@ -57,7 +57,7 @@ func (s *Signer) ParseProof(text string) (domain.Proof, error) {
 	p := domain.Proof{Key: k.thumbprint}
 	err = parseMembers(c.payload, map[string]func([]byte) error{
 		"jti": stringTo(&p.ID), "htm": stringTo(&p.Method), "htu": stringTo(&p.URL), "iat": instantTo(&p.IssuedAt),
-		"nonce": stringTo(&p.Nonce), "ath": stringTo(&p.AccessTokenHash),
+		"nonce": stringTo(&p.Nonce), "ath": stringTo(&p.AccessTokenHash), "next_jkt": stringTo(&p.Next),
 	})
 	if err != nil {
 		return domain.Proof{}, domain.RefuseProof("its claims: " + err.Error())

@@ -122,6 +122,13 @@ func (w *watched) Swap(ctx context.Context, before, after domain.RefreshToken, n
 	return w.Store.Swap(ctx, before, after, now, e)
 }
 
+func (w *watched) Rebind(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	if err := w.called("Rebind"); err != nil {
+		return err
+	}
+	return w.Store.Rebind(ctx, before, after, now, e)
+}
+
 func (w *watched) Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
 	if err := w.called("Use"); err != nil {
 		return err

@@ -58,7 +58,10 @@ func (a *API) Dialect() (web.Dialect, error) {
 				echo.HeaderWWWAuthenticate, web.NonceHeader, echo.HeaderRetryAfter, echo.HeaderXRequestID, web.OutcomeHeader,
 				"ETag",
 			},
-			Allow: []string{echo.HeaderAuthorization, echo.HeaderContentType, domain.ProofHeader, echo.HeaderXRequestID},
+			Allow: []string{
+				echo.HeaderAuthorization, echo.HeaderContentType, domain.ProofHeader, domain.NextProofHeader,
+				echo.HeaderXRequestID,
+			},
 		},
 	}
 	for _, r := range []web.Route{

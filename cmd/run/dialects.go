@@ -36,6 +36,7 @@ func (s *service) newHandler(
 	options.Pages.Origins, options.TrustedProxies, options.Guard = origins, c.TrustedProxies, guard
 	options.Proofs = &usecase.Proofs{
 		Signer: s.signer, Keys: s.keys, Tenants: s.store, PublicURL: publicURL, Clock: s.clock,
+		DemandNonce: c.DemandProofNonce,
 	}
 	options.Observe = func(r web.Response) { s.metrics.Observe(metrics.Response(r)) }
 	dialects, err := s.dialects(ctx, c, publicURL, ready)

@@ -7,8 +7,10 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/support/dpop"
 	"github.com/refreshd/refreshd/usecase/admin"
 )
 
@@ -70,5 +72,59 @@ func TestTheDialectOfOAuthIsWired(t *testing.T) {
 				t.Errorf("%s/revoke: got %d %v", place, status, got)
 			}
 		}
+	}
+}
+
+// RFC 9449, section 8. By default a proof needs no nonce.
+func TestTheSettingDemandsANonceInEachProof(t *testing.T) {
+	for setting, want := range map[string]int{"true": http.StatusBadRequest, "false": http.StatusOK} {
+		t.Run(setting, func(t *testing.T) {
+			s, h := onMemory(t, "REFRESHD_DPOP_NONCE="+setting)
+			key := domain.NewSecret("ak_" + strings.Repeat("k", 32))
+			_, err := s.applier().Do(t.Context(), admin.Kickstart{
+				Tenants: []admin.KickstartTenant{{
+					Tenant: domain.Tenant{ID: "acme"}, Applications: []domain.Application{{ID: "spa"}},
+				}},
+				APIKeys: []admin.KickstartAPIKey{{
+					APIKey: domain.APIKey{Name: "k", TenantID: "acme", Permissions: domain.Permissions{"*": {"*"}}}, Key: key,
+				}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			holder := dpop.NewKey(t)
+			send := func(path, body string, claims ...func(header, claims map[string]any)) (int, http.Header, string) {
+				r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+				r.Header.Set("Content-Type", "application/json")
+				r.Header.Set("X-Tenant-Id", "acme")
+				r.Header.Set("Authorization", key.Reveal())
+				r.Header.Set("DPoP", holder.Proof(t, "POST", "http://127.0.0.1:3000"+path, time.Now(), claims...))
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				var got struct{ Data struct{ RefreshToken string } }
+				if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+					t.Fatal(err)
+				}
+				return w.Code, w.Header(), got.Data.RefreshToken
+			}
+			const ask = `{"userId":"ada","applicationsId":"spa"}`
+			status, header, first := send("/jwt/issue", ask)
+			if status != want || (header.Get("DPoP-Nonce") != "") != (want != http.StatusOK) {
+				t.Fatalf("without a nonce: got %d, %v", status, header)
+			}
+			if want == http.StatusOK {
+				return
+			}
+			with := func(nonce string) func(_, claims map[string]any) {
+				return func(_, claims map[string]any) { claims["nonce"] = nonce }
+			}
+			if status, header, first = send("/jwt/issue", ask, with(header.Get("DPoP-Nonce"))); status != http.StatusOK {
+				t.Fatalf("with the nonce: got %d", status)
+			}
+			status, _, _ = send("/jwt/refresh", `{"refreshToken":"`+first+`"}`, with(header.Get("DPoP-Nonce")))
+			if status != http.StatusOK {
+				t.Errorf("with the nonce of the response: got %d", status)
+			}
+		})
 	}
 }

@@ -31,10 +31,10 @@ func operateIn(t *testing.T, dir string, args ...string) (stdout string, err err
 }
 
 // onMemory returns a service over a store in memory, and its handler.
-func onMemory(t *testing.T) (*service, http.Handler) {
+func onMemory(t *testing.T, environ ...string) (*service, http.Handler) {
 	t.Helper()
 	t.Chdir(t.TempDir())
-	c, err := config.Load(nil, []string{"REFRESHD_DATABASE_URL=memory:"}, config.Memory)
+	c, err := config.Load(nil, append(environ, "REFRESHD_DATABASE_URL=memory:"), config.Memory)
 	if err != nil {
 		t.Fatal(err)
 	}

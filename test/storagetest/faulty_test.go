@@ -118,8 +118,8 @@ type faulty struct {
 func newFaulty(s port.Store) *faulty {
 	return &faulty{
 		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot,
-		use: s.Use, swap: s.Swap, rebind: s.Rebind, find: s.Find, list: s.List, count: s.Count, change: s.Change, revoke: s.Revoke,
-		revokeScope: s.RevokeScope, keepNewest: s.KeepNewest,
+		use: s.Use, swap: s.Swap, rebind: s.Rebind, find: s.Find, list: s.List, count: s.Count,
+		change: s.Change, revoke: s.Revoke, revokeScope: s.RevokeScope, keepNewest: s.KeepNewest,
 		saveTenant:      func(ctx context.Context, w tenantSave) (domain.Version, error) { return w.in(ctx, s) },
 		saveApplication: func(ctx context.Context, w applicationSave) (domain.Version, error) { return w.in(ctx, s) },
 		tenant:          s.Tenant, tenants: s.Tenants,

@@ -11,7 +11,7 @@ const (
 	rebindStores  = "RefreshTokens/Rebind/stores the binding and nothing else"
 	rebindFits    = "RefreshTokens/Rebind/refuses another binding than it read"
 	rebindEnded   = "RefreshTokens/Rebind/refuses an ended one and an unknown one"
-	rebindOne     = "RefreshTokens/Rebind/of many concurrent calls with one before, one succeeds"
+	rebindOne     = "RefreshTokens/Rebind/of many concurrent calls with the same before one succeeds"
 	rebindAdvance = "RefreshTokens/Rebind/keeps a concurrent Advance"
 )
 
@@ -38,7 +38,7 @@ var rebinding = []clause{
 		e.must(e.rebind(before, after))
 		want := bound(before, "new key")
 		e.wantStored("stored", want)
-		// Nothing but the binding is compared.
+		// Only the binding is compared.
 		e.must(e.rebind(bound(after, "new key"), bound(after, awkward)))
 		e.wantStored("stored again", bound(want, awkward))
 		e.must(e.rebind(bound(after, awkward), bound(after, "")))

@@ -86,8 +86,8 @@ type clause struct {
 }
 
 func clauses() []clause {
-	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, rebinding, changing, revoking, directory,
-		keeping, keyChanging, rehashing, recording, eventClauses(),
+	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, rebinding, changing, revoking,
+		directory, keeping, keyChanging, rehashing, recording, eventClauses(),
 		versioning, reaching, keyFacts, purging, endingRotations, histories)
 }
 

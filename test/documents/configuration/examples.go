@@ -35,6 +35,7 @@ var examples = map[string]string{
 	"REFRESHD_KEY_ROTATION":             "4320h",
 	"REFRESHD_KEY_CACHE_AGE":            "1h",
 	"REFRESHD_AUDIT_RETENTION":          "8760h",
+	"REFRESHD_DPOP_NONCE":               "true",
 	"REFRESHD_RESTORED":                 "true",
 	"REFRESHD_LOG_FORMAT":               "json",
 	"REFRESHD_LOG_LEVEL":                "warn",

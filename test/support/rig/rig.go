@@ -30,6 +30,9 @@ import (
 // MasterKey is the master key of every process, unless Settings.Env has another one.
 const MasterKey = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
+// PublicURL is the public URL of every process, unless Settings.Env has another one.
+const PublicURL = "https://rig.example"
+
 const (
 	startTimeout = 3 * time.Minute
 	stopTimeout  = time.Minute // the service's own time-out is 15 s; the rest is for a busy machine
@@ -125,7 +128,7 @@ func (p Program) command(s Settings, args ...string) (c *exec.Cmd, name string, 
 		"REFRESHD_LISTEN=" + cmp.Or(s.Listen, anyPort), "REFRESHD_ADMIN_LISTEN=" + cmp.Or(s.AdminListen, anyPort)}
 	if !s.Plain {
 		c.Env = append(c.Env,
-			"REFRESHD_MASTER_KEY="+MasterKey, "REFRESHD_LOG_FORMAT=json", "REFRESHD_PUBLIC_URL=https://rig.example")
+			"REFRESHD_MASTER_KEY="+MasterKey, "REFRESHD_LOG_FORMAT=json", "REFRESHD_PUBLIC_URL="+PublicURL)
 	}
 	for _, limit := range []string{"ADDRESS", "API_KEY", "REFRESH_TOKEN"} { // all clients of a test have one address
 		c.Env = append(c.Env, "REFRESHD_RATE_LIMIT_"+limit+"=0")

@@ -73,6 +73,8 @@ var parts = slices.Concat([]part{
 	{name: "revocations", about: "revoke one, and all of a user; only if it is named", run: revocationsPart, apart: true},
 	{name: "space", about: "bytes per refresh token as it is rotated", run: spacePart},
 	{name: "purge", about: "exchange while ended refresh tokens are purged", run: purgePart},
+	{name: "oauth", about: "exchange at the token endpoint, with client authentication and proofs; only if it is named",
+		run: oauthPart, apart: true},
 	{name: "overload", about: "exchange at three times what the service can do; only if it is named",
 		run: overloadPart, apart: true},
 	{name: "reach", about: "how soon resource servers refuse a revoked session, and what that costs: all of the " +

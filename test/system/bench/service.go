@@ -20,13 +20,13 @@ const (
 	application = "shop"
 )
 
-// kickstart is the text of the kickstart file, without the policy.
+// kickstart is the text of the kickstart file, without the policy and further applications.
 const kickstart = `
 tenants:
   - id: ` + tenant + `
     name: Acme
     jwtConfiguration: {%s}
-    applications: [{id: ` + application + `, name: Shop}]
+    applications: [{id: ` + application + `, name: Shop}%s]
 apiKeys:
   - {name: bench, key: ` + apiKey + `, permissions: {endpoints: {"*": ["*"]}}}
 `

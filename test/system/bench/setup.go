@@ -14,6 +14,8 @@ type setup struct {
 	policy  policy
 	// Whether it has an API key for the revocation stream, and one for administration, which older programs do not have.
 	feed, operated bool
+	applications   string   // further ones, in the kickstart file
+	environ        []string // further settings
 	// Whether its profiles can be read, which also collects the garbage.
 	profiled bool
 }
@@ -22,7 +24,8 @@ type setup struct {
 func (b *bench) setup(m mode, p policy) setup { return setup{program: b.program, mode: m, policy: p} }
 
 func (how setup) settings(database string) rig.Settings {
-	s := rig.Settings{Database: database, Kickstart: fmt.Sprintf(kickstart, how.policy), Env: how.mode.environ()}
+	s := rig.Settings{Database: database, Kickstart: fmt.Sprintf(kickstart, how.policy, how.applications),
+		Env: append(how.mode.environ(), how.environ...)}
 	if how.feed {
 		s.Kickstart += feedKickstart
 		s.Env = append(s.Env, fmt.Sprintf("REFRESHD_FEED_STREAMS=%d", 2*feedStreams+2*reachServers))

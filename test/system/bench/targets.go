@@ -60,6 +60,7 @@ var targets = []target{
 var apartTargets = slices.Concat([]target{
 	atMost("lists PostgreSQL", 50, "%.1f ms", "PostgreSQL, a million, half of them ended: worst p99 of pages and counts"),
 	atMost("lists SQLite", 50, "%.1f ms", "SQLite, a million, half of them ended: worst p99 of pages and counts"),
+	atLeast("oauth", .9, "%.2f", "PostgreSQL, 32 users: token endpoint, public client / JSON API"),
 }, overloadTargetsOf(combined), overloadTargetsOf(narrow), reachTargets, adminTargets,
 	keysTargets)
 

@@ -456,7 +456,7 @@ var mutations = []mutation{
 			pick(w.rng, []string{"X-Request-Id", "User-Agent", "X-Forwarded-For", "Origin", "Referer", "Accept",
 				"Accept-Encoding", "If-None-Match", "X-Forwarded-Host", "Forwarded",
 				"X-HTTP-Method-Override", "Cookie", "Range", "If-Match", "Sec-Fetch-Site", "Upgrade", "X-Original-URL",
-				"DPoP"}),
+				"DPoP", "DPoP-Next"}),
 			pick(w.rng, badHeaders),
 		})
 		return true
