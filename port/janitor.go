@@ -51,7 +51,8 @@ type Janitor interface {
 	// stored. Then it deletes each such tenant that has no mark. It begins at epoch 0 if it is created again, so a mark
 	// of a deleted tenant is out of use later, at [domain.TraceFloor]: no resource server holds it then.
 	//
-	// Then it deletes, in steps of at most s.Limit, the events whose id is below s.EventsBefore.
+	// Then it deletes, in steps of at most s.Limit, the events whose id is below s.EventsBefore; and then the keys of
+	// [Once] whose instant is at or before s.OnceBefore, of which a pass may leave some to the next one.
 	//
 	// s.Before must be so early that no call is in progress that began before it: minutes ago at least.
 	Purge(ctx context.Context, s PurgeStep) (Purged, error)
@@ -66,6 +67,9 @@ type PurgeStep struct {
 	Before      time.Time
 	// EventsBefore is above the ids of the events that are deleted; zero for none.
 	EventsBefore domain.ID
+	// OnceBefore is the last instant of the keys of Once that are deleted; zero for none. At every process it has
+	// passed.
+	OnceBefore   time.Time
 	MaxClockSkew time.Duration // [domain.MaxClockSkew], unless Now is not the time of a clock
 	Limit        int           // at least 1
 	Ended        []RotationRange
@@ -87,5 +91,6 @@ type Purged struct {
 	Marks    int  // that were deleted
 	Tenants  int  // whose last trace was deleted
 	Events   int  // that were deleted
+	OnceKeys int  // keys of Once that were deleted
 	Done     bool // the pass is complete; the next step begins another
 }

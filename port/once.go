@@ -9,7 +9,7 @@ import (
 type Once interface {
 	// Once stores key, which is not empty and of at most 64 bytes, until that instant. It returns ErrDuplicate, with
 	// nothing written, if the key is stored and its instant is after now. Of concurrent calls with one key, also in
-	// several processes, one succeeds. The [Janitor] deletes keys whose instant has passed, at most some thousands in a
-	// step; until then such a key may be stored again.
+	// several processes, one succeeds. A key whose instant has passed may be stored again, and the [Janitor] deletes
+	// it.
 	Once(ctx context.Context, key []byte, now, until time.Time) error
 }

@@ -79,6 +79,7 @@ type Store interface {
 	Events
 	Janitor
 	Jobs
+	Once
 
 	// Ready returns nil if the store responds, lets this process write, and has a schema that this program can use.
 	// Otherwise its error tells an operator which of these fails and what to do about it. It writes nothing.

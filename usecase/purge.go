@@ -129,6 +129,7 @@ func (p *Purge) pass(
 		sum.LookedAt, sum.Deleted = sum.LookedAt+done.LookedAt, sum.Deleted+done.Deleted
 		sum.Marks, sum.Tenants, sum.Done = sum.Marks+done.Marks, sum.Tenants+done.Tenants, done.Done
 		sum.Revoked, sum.Events = sum.Revoked+done.Revoked, sum.Events+done.Events
+		sum.OnceKeys += done.OnceKeys
 		if done.Done {
 			return sum, nil
 		}
@@ -146,6 +147,7 @@ func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, e
 	step := port.PurgeStep{
 		LeaseHolder: p.LeaseHolder, Now: now, LeaseUntil: now.Add(PurgeLease),
 		EndedBefore: endedBefore, Before: now.Add(-p.After), MaxClockSkew: domain.MaxClockSkew, Limit: purgeStep,
+		OnceBefore: now.Add(-domain.MaxClockSkew),
 	}
 	if p.KeepEvents > 0 {
 		step.EventsBefore = domain.FirstID(now.Add(-p.KeepEvents))
@@ -188,7 +190,8 @@ func (p *Purge) release(ctx context.Context) {
 }
 
 // record stores the event of a pass, or of this process's part of one, that deleted something. A pass that deleted only
-// events has none: its event would be deleted by a later pass, which would have an event, and so on. A step
+// events has none: its event would be deleted by a later pass, which would have an event, and so on. Nor has one that
+// deleted only keys of port.Once, which every pass does. A step
 // that returned an error is not counted, although the store may have done it: only an event in the step itself would
 // count it.
 func (p *Purge) record(ctx context.Context, sum port.Purged) error {

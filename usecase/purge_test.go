@@ -362,6 +362,27 @@ func TestRunTellsOfFailuresAndGoesOn(t *testing.T) {
 	}
 }
 
+// A process whose clock is behind may still accept an assertion that has expired here. Every pass deletes such keys, so
+// none of them is an event.
+func TestAPassKeepsTheUsedKeysThatAnotherClockNeeds(t *testing.T) {
+	w := newWorld(t)
+	janitor := portmock.NewMockJanitor(gomock.NewController(t))
+	purge, _ := w.purger("one")
+	purge.Janitor = janitor
+	events := portmock.NewMockEvents(gomock.NewController(t)) // expects no call
+	purge.Events = events
+	janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).DoAndReturn(
+		func(_ context.Context, s port.PurgeStep) (port.Purged, error) {
+			if want := stored(w.clock.now()).Add(-domain.MaxClockSkew); !s.OnceBefore.Equal(want) {
+				t.Errorf("deletes the keys up to %s, want %s", s.OnceBefore, want)
+			}
+			return port.Purged{OnceKeys: 3, Done: true}, nil
+		})
+	if total, err := purge.Pass(t.Context(), nil); err != nil || total.OnceKeys != 3 {
+		t.Errorf("got %+v, %v, want three deleted keys", total, err)
+	}
+}
+
 // A store that finds the process's clock wrong is reported like one that is down: the janitor cannot correct either.
 func TestAPassSaysByHowMuchClocksMayDiffer(t *testing.T) {
 	w := newWorld(t)

@@ -208,7 +208,7 @@ func settingTime(text string) (time.Duration, bool) {
 var (
 	writtenTables = []string{
 		"tenants", "applications", "refresh_tokens", "marks", "api_keys", "keys", "key_ring", "events", "jobs",
-		"revocation_feed", "feed_readers",
+		"revocation_feed", "feed_readers", "used_keys",
 	}
 	readTables = []string{"goose_db_version", "schema_compatibility"}
 )

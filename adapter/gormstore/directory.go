@@ -42,9 +42,11 @@ WHERE id = $3 AND (longest_ttl < $1 OR longest_access_ttl < $2)`
 	lockTenant = `
 UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at = 0 RETURNING ` + tenantColumns
 	// lockTenantForVersion is lockTenant, and draws the next version for an application.
-	lockTenantForVersion = `
-UPDATE tenants SET version_counter = version_counter + 1 WHERE id = $1 AND deleted_at = 0
-RETURNING ` + tenantColumns + `, version_counter`
+	lockTenantForVersion = raiseVersion + tenantColumns + `, version_counter`
+	drawVersion          = raiseVersion + `version_counter`
+
+	raiseVersion = `
+UPDATE tenants SET version_counter = version_counter + 1 WHERE id = $1 AND deleted_at = 0 RETURNING `
 
 	tenantColumns = `id, name, issuer, settings, login, version`
 
@@ -72,7 +74,7 @@ SELECT ` + ownColumns + ` FROM applications WHERE tenant_id = $1 AND id > $2 ORD
 SELECT ` + ownColumns + ` FROM applications WHERE client <> '' ORDER BY tenant_id, id`
 
 	replaceClient = `
-UPDATE applications SET client = $1, version = version + 1 WHERE tenant_id = $2 AND id = $3 AND client = $4`
+UPDATE applications SET client = $1, version = $5 WHERE tenant_id = $2 AND id = $3 AND client = $4`
 
 	applicationsWithPolicy = `
 SELECT ` + ownColumns + `, policy FROM applications WHERE tenant_id = $1`
@@ -437,8 +439,12 @@ func (s *Store) RehashClientSecrets(ctx context.Context, before, after domain.Ap
 	if err != nil {
 		return fmt.Errorf("gormstore: rehash client secrets: %w", err)
 	}
-	return s.writing(ctx, "rehash client secrets", func(db *gorm.DB) error {
-		return wrote(db.Exec(replaceClient, to, before.TenantID, before.ID, from), domain.ErrConflict)
+	return s.tenantWriting(ctx, "rehash client secrets", before.TenantID, func(tx *gorm.DB) error {
+		var version domain.Version
+		if err := queryRow(tx.Raw(drawVersion, before.TenantID), domain.ErrConflict, &version); err != nil {
+			return err
+		}
+		return wrote(tx.Exec(replaceClient, to, before.TenantID, before.ID, from, version), domain.ErrConflict)
 	})
 }
 

@@ -13,8 +13,9 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// withoutClients undoes the eighth migration and the one after it.
+// withoutClients undoes the eighth migration and those after it.
 var withoutClients = []string{
+	`DROP TABLE used_keys`, `DELETE FROM goose_db_version WHERE version_id = 10`,
 	`CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal)
     WHERE revoked_at = 0 AND ordinal > 0`,
 	`DROP INDEX refresh_tokens_newest`, `DELETE FROM goose_db_version WHERE version_id = 9`,
@@ -184,7 +185,7 @@ func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	for _, want := range []string{
 		"applied 00003_lists.sql, applied 00004_events.sql, applied 00005_reach.sql, " +
 			"applied 00006_previous_api_keys.sql, applied 00007_key_changes.sql, applied 00008_oauth_clients.sql, " +
-			"applied 00009_first_logins.sql",
+			"applied 00009_first_logins.sql, applied 00010_used_keys.sql",
 		"",
 	} {
 		var got []string

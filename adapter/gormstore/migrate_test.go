@@ -24,7 +24,7 @@ func TestReadySaysWhatToDoAboutTheSchema(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.open(t, gormstore.Options{})
 		defer s.Close()
-		wantReady(t, s, "the schema is older (version 0) than this program needs (version 9): run `refreshd migrate`")
+		wantReady(t, s, "the schema is older (version 0) than this program needs (version 10): run `refreshd migrate`")
 		if err := s.Migrate(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -37,13 +37,13 @@ func TestReadySaysWhatToDoAboutTheSchema(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (11, true)`)
+		exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (12, true)`)
 		if err := s.Migrate(t.Context(), nil); err != nil {
 			t.Errorf("Migrate on a newer schema: %v", err)
 		}
 		wantReady(t, s, "")
-		exec(`UPDATE schema_compatibility SET oldest_reader = 10`)
-		wantReady(t, s, "run a program of version 10 or later")
+		exec(`UPDATE schema_compatibility SET oldest_reader = 11`)
+		wantReady(t, s, "run a program of version 11 or later")
 
 		// goose has created its table, and the process was killed before the first migration.
 		exec(`DROP TABLE schema_compatibility`)
@@ -58,7 +58,8 @@ func TestMigrateTellsWhatItDid(t *testing.T) {
 		defer s.Close()
 		for _, want := range []string{"applied 00001_initial.sql, applied 00002_key_ring.sql, applied 00003_lists.sql, " +
 			"applied 00004_events.sql, applied 00005_reach.sql, applied 00006_previous_api_keys.sql, " +
-			"applied 00007_key_changes.sql, applied 00008_oauth_clients.sql, applied 00009_first_logins.sql", ""} {
+			"applied 00007_key_changes.sql, applied 00008_oauth_clients.sql, applied 00009_first_logins.sql, " +
+			"applied 00010_used_keys.sql", ""} {
 			var got []string
 			if err := s.Migrate(t.Context(), func(step string) { got = append(got, step) }); err != nil {
 				t.Fatal(err)

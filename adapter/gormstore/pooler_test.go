@@ -68,7 +68,8 @@ func TestConformanceBehindPgBouncer(t *testing.T) {
 	}
 	storagetest.Run(t, func(t *testing.T) func() port.Store {
 		if _, err := db.ExecContext(t.Context(),
-			`TRUNCATE tenants, applications, refresh_tokens, marks, api_keys, keys, events, jobs, feed_readers;
+			`TRUNCATE tenants, applications, refresh_tokens, marks, api_keys, keys, events, jobs, used_keys,
+				feed_readers;
 				UPDATE key_ring SET revision = 0, deleted_api_key_version = 0;
 				UPDATE revocation_feed SET position = 0`); err != nil {
 			t.Fatal(err)

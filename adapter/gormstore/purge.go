@@ -15,7 +15,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// The janitor visits the primary keys of refresh tokens, marks, tenants and events in passes. The table jobs records
+// The janitor visits the primary keys of refresh tokens, marks, tenants and events in passes, and then used keys. The table jobs records
 // which process runs the pass, and its position.
 //
 // A step is one short transaction. It locks the job's row first, so steps run one after another whatever the lease
@@ -58,6 +58,7 @@ const (
 	stageMarks
 	stageTenants
 	stageEvents
+	stageOnce // an older program deletes events again, and ends the pass
 )
 
 // position is the position of a pass, stored as the cursor of the job. The zero value, an empty cursor, is between two
@@ -73,6 +74,7 @@ type position struct {
 	Tenant      string `json:"tenant,omitempty"`
 	Application string `json:"application,omitempty"`
 	User        string `json:"user,omitempty"`
+	Until       int64  `json:"until,omitempty"` // of the last used key that was deleted
 }
 
 // after is ID, or zeros at the beginning.
@@ -181,6 +183,13 @@ DELETE FROM marks WHERE tenant_id = $1 AND (application_id, user_id) >= ($2, $3)
 	nextEvents = `SELECT id FROM events WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3`
 
 	deleteEvents = `DELETE FROM events WHERE id > $1 AND id <= $2`
+
+	// deleteUsedKeys deletes at most $3 keys. It compares the instant of a row twice: a row that it had to wait for may
+	// have been stored again, and PostgreSQL then compares the outer condition again.
+	deleteUsedKeys = `
+DELETE FROM used_keys WHERE until <= $2
+  AND key IN (SELECT key FROM used_keys WHERE until >= $1 AND until <= $2 ORDER BY until LIMIT $3)
+RETURNING until`
 )
 
 // hadEnded is true if a refresh token had ended at the instant before, and its fact, if it is revoked itself, is out of
@@ -298,8 +307,10 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 		err = purgeSomeMarks(tx, step, &at, &done)
 	case stageTenants:
 		err = purgeOneTenant(tx, step, &at, &done)
-	default:
+	case stageEvents:
 		err = purgeEvents(tx, step, &at, &done)
+	default:
+		err = purgeUsedKeys(tx, step, &at, &done)
 	}
 	if err != nil {
 		return port.Purged{}, err
@@ -523,10 +534,30 @@ func purgeEvents(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purg
 	}); err != nil {
 		return err
 	}
-	done.Done = done.Events < step.Limit
-	if done.Events == 0 {
-		return nil
+	if done.Events > 0 {
+		at.ID = hex.EncodeToString(last)
+		if err := tx.Exec(deleteEvents, from[:], last).Error; err != nil {
+			return err
+		}
 	}
-	at.ID = hex.EncodeToString(last)
-	return tx.Exec(deleteEvents, from[:], last).Error
+	if done.Events < step.Limit {
+		*at = at.begin(stageOnce)
+	}
+	return nil
+}
+
+// purgeUsedKeys begins at the last instant of the previous step, for the reason of purgeEvents.
+func purgeUsedKeys(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {
+	from := at.Until
+	if err := queryRows(tx.Raw(deleteUsedKeys, from, micros(step.OnceBefore), step.Limit), func(rows *sql.Rows) error {
+		var until int64
+		err := rows.Scan(&until)
+		at.Until = max(at.Until, until)
+		done.OnceKeys++
+		return err
+	}); err != nil {
+		return err
+	}
+	done.Done = done.OnceKeys < step.Limit
+	return nil
 }

@@ -530,7 +530,7 @@ func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 		execute(t, db, withoutReach...)
 		return
 	}
-	execute(t, db, `DROP TABLE revocation_feed`, `DROP INDEX refresh_tokens_feed`, `DROP INDEX marks_feed`,
+	execute(t, db, `DROP TABLE used_keys`, `DROP TABLE revocation_feed`, `DROP INDEX refresh_tokens_feed`, `DROP INDEX marks_feed`,
 		`DROP INDEX marks_unstamped`, `ALTER TABLE refresh_tokens DROP COLUMN feed`,
 		`ALTER TABLE marks DROP COLUMN feed`, `ALTER TABLE marks DROP COLUMN stamped_epoch`,
 		`ALTER TABLE marks DROP COLUMN except_id`,

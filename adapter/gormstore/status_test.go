@@ -19,12 +19,13 @@ import (
 var migrationFiles = []string{
 	"00001_initial.sql", "00002_key_ring.sql", "00003_lists.sql", "00004_events.sql", "00005_reach.sql",
 	"00006_previous_api_keys.sql", "00007_key_changes.sql", "00008_oauth_clients.sql", "00009_first_logins.sql",
+	"00010_used_keys.sql",
 }
 
 // wantSchema checks what is known of a schema without opening a store.
 func wantSchema(t *testing.T, when string, got gormstore.Schema, err error, version int64, pending []string) {
 	t.Helper()
-	want := gormstore.Schema{Version: version, Program: 9, Pending: pending}
+	want := gormstore.Schema{Version: version, Program: 10, Pending: pending}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%s: %v (-want +got):\n%s", when, err, diff)
 	}
@@ -73,7 +74,7 @@ func TestTheSchemaOfSQLiteIsReadWithoutAWrite(t *testing.T) {
 	if err := s.Migrate(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	schema("open elsewhere, in the log", 9, nil)
+	schema("open elsewhere, in the log", 10, nil)
 	crashed := filepath.Join(t.TempDir(), "refreshd.db") // as a process leaves it that was killed
 	for _, suffix := range []string{"", "-wal"} {
 		text := must(os.ReadFile(path + suffix))(t)
@@ -83,7 +84,7 @@ func TestTheSchemaOfSQLiteIsReadWithoutAWrite(t *testing.T) {
 	}
 	before := files(t, filepath.Dir(crashed))
 	got, err := gormstore.SchemaOfSQLite(t.Context(), crashed)
-	wantSchema(t, "after a crash", got, err, 9, nil)
+	wantSchema(t, "after a crash", got, err, 10, nil)
 	after := files(t, filepath.Dir(crashed))
 	delete(after, "refreshd.db-shm")
 	if diff := cmp.Diff(before, after); diff != "" {
@@ -92,7 +93,7 @@ func TestTheSchemaOfSQLiteIsReadWithoutAWrite(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	schema("closed", 9, nil)
+	schema("closed", 10, nil)
 	change := func(statement string) {
 		t.Helper()
 		db := must(sql.Open("sqlite", "file:"+path))(t)
@@ -101,10 +102,10 @@ func TestTheSchemaOfSQLiteIsReadWithoutAWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	change(`DELETE FROM goose_db_version WHERE version_id = 9`)
-	schema("one behind", 8, migrationFiles[8:])
-	change(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9, 1), (11, 1)`)
-	schema("newer", 11, nil)
+	change(`DELETE FROM goose_db_version WHERE version_id = 10`)
+	schema("one behind", 9, migrationFiles[9:])
+	change(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (10, 1), (12, 1)`)
+	schema("newer", 12, nil)
 
 	if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
 		t.Fatal(err)
@@ -139,7 +140,7 @@ func TestTheSchemaOfPostgreSQLIsReadWithoutAWrite(t *testing.T) {
 	// A role that may not write, on a server that takes no writes.
 	execute(t, db, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on',
 		current_database()); END $$`)
-	schema("read-only", 9, nil)
+	schema("read-only", 10, nil)
 
 	const secret = "hunter2"
 	for dsn, says := range map[string]string{

@@ -11,10 +11,11 @@ import (
 )
 
 // rowName names what a call may have to wait for in the database: the row of a tenant, the refresh tokens of a user (in
-// one application or in all), one refresh token, or the row that orders the writes of keys.
+// one application or in all), one refresh token, a key of Once, or the row that orders the writes of keys.
 type rowName struct {
 	tenantID, applicationID, userID string
 	token                           domain.ID
+	once                            string
 	keyRing                         bool
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// janitor is the lease and the position of a pass. Marks, tenants and events are its last step, which has no position:
-// it repeats while there is something to delete.
+// janitor is the lease and the position of a pass. Marks, tenants, events and keys of Once are its last step, which has
+// no position: it repeats while there is something to delete.
 //
 // Every id is in one of two heaps, so the cost of a step depends only on the ids that it visits. That includes the
 // first step, during which all other calls wait. Sorting the remaining ids in each step was quadratic in their number.
@@ -79,6 +79,7 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 	defer s.mu.Unlock()
 	step.Now, step.LeaseUntil = instant(step.Now), instant(step.LeaseUntil)
 	step.EndedBefore, step.Before = instant(step.EndedBefore), instant(step.Before)
+	step.OnceBefore = instant(step.OnceBefore)
 	j := &s.janitor
 	running := j.tokensDone || !j.after.IsZero()
 	leased := step.Now.Before(j.leaseUntil) && !j.leaseUntil.After(step.LeaseUntil.Add(step.MaxClockSkew))
@@ -97,7 +98,7 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 		return s.purgeTokens(step), nil
 	}
 	done := s.purgeTraces(step)
-	if done.Done = done.Marks+done.Tenants+done.Events < step.Limit; done.Done {
+	if done.Done = done.Marks+done.Tenants+done.Events+done.OnceKeys < step.Limit; done.Done {
 		*j = janitor{
 			lastEndedAt: step.Now, ahead: j.behind, behind: j.ahead, lastBeganAt: j.began, oldest: j.noted,
 		}
@@ -205,7 +206,7 @@ func (s *Store) hadEnded(t domain.RefreshToken, at time.Time) bool {
 	return false
 }
 
-// purgeTraces deletes marks, then deleted tenants without refresh tokens, then events.
+// purgeTraces deletes marks, then deleted tenants without refresh tokens, then events, then keys of Once.
 func (s *Store) purgeTraces(step port.PurgeStep) (done port.Purged) {
 	deletable := func(tenantID string) bool {
 		at, deleted := s.deleted[tenantID]
@@ -245,6 +246,7 @@ func (s *Store) purgeTraces(step port.PurgeStep) (done port.Purged) {
 		s.events.ids = s.events.ids[1:]
 		done.Events++
 	}
+	done.OnceKeys = s.used.purge(step.OnceBefore, step.Limit-done.Marks-done.Tenants-done.Events)
 	return done
 }
 

@@ -49,6 +49,7 @@ type Store struct {
 	reach         reach
 	janitor       janitor
 	leases        map[string]lease // by job; not the janitor's
+	used          used
 }
 
 type application struct {
@@ -80,6 +81,7 @@ func New() *Store {
 		ring:         newKeyRing(),
 		reach:        newReach(),
 		leases:       make(map[string]lease),
+		used:         used{until: make(map[string]time.Time)},
 	}
 }
 

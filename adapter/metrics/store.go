@@ -71,6 +71,10 @@ func (s *store) Swap(ctx context.Context, before, after domain.RefreshToken, now
 	return timedOnly(s, "swap", func() error { return s.Store.Swap(ctx, before, after, now, e) })
 }
 
+func (s *store) Once(ctx context.Context, key []byte, now, until time.Time) error {
+	return timedOnly(s, "once", func() error { return s.Store.Once(ctx, key, now, until) })
+}
+
 func (s *store) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
 	return timed(s, "find", func() (domain.Session, error) { return s.Store.Find(ctx, tenantID, id) })
 }

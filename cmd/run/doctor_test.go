@@ -130,10 +130,10 @@ func TestTheDoctorWritesNothing(t *testing.T) {
 	if diff := cmp.Diff(before, filesIn(t, dir)); diff != "" {
 		t.Errorf("it changed a file (-before +after):\n%.500s", diff)
 	}
-	change(t, dir, `DELETE FROM goose_db_version WHERE version_id = 9`)
+	change(t, dir, `DELETE FROM goose_db_version WHERE version_id = 10`)
 	before = filesIn(t, dir)
 	found, _ = examined(t, environ)
-	wantStatus(t, found, "schema", "failed", "version 8, this program: 9", "refreshd migrate")
+	wantStatus(t, found, "schema", "failed", "version 9, this program: 10", "refreshd migrate")
 	wantStatus(t, found, "keys, purge, audit trail, API keys", "failed", "not checked")
 	if diff := cmp.Diff(before, filesIn(t, dir)); diff != "" {
 		t.Errorf("it changed a file of an old schema (-before +after):\n%.500s", diff)
@@ -295,7 +295,7 @@ func TestTheDoctorFindsAPurgeThatDoesNotRun(t *testing.T) {
 func TestTheDoctorExaminesPostgreSQL(t *testing.T) {
 	environ := append(environment(t, postgres.NewDatabase(t)), "REFRESHD_TRUSTED_PROXIES=10.0.0.0/8")
 	found, _ := examined(t, environ)
-	wantStatus(t, found, "schema", "failed", "run `refreshd migrate`", "version 0, this program: 9")
+	wantStatus(t, found, "schema", "failed", "run `refreshd migrate`", "version 0, this program: 10")
 	wantStatus(t, found, "keys, purge, audit trail, API keys", "failed", "not checked")
 	ran(t, environ, "migrate")
 	ran(t, environ, "apply", "-f", fileWith(t, applied))

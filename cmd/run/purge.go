@@ -40,9 +40,9 @@ func (s *service) runJanitor(ctx context.Context, c config.Config) error {
 	j.Run(ctx, c.PurgeInterval,
 		func(p port.Purged) {
 			s.metrics.Purged(p.LookedAt, p.Deleted, p.Done)
-			if p.Deleted+p.Revoked+p.Marks+p.Tenants+p.Events > 0 {
+			if p.Deleted+p.Revoked+p.Marks+p.Tenants+p.Events+p.OnceKeys > 0 {
 				s.log.Debug("purged", "event", eventPurgePass, "refreshTokens", p.Deleted, "revoked", p.Revoked,
-					"marks", p.Marks, "tenants", p.Tenants, "events", p.Events)
+					"marks", p.Marks, "tenants", p.Tenants, "events", p.Events, "assertions", p.OnceKeys)
 			}
 		},
 		func(err error) {

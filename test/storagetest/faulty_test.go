@@ -113,6 +113,7 @@ type faulty struct {
 	stamp             func(ctx context.Context, now time.Time, limit int) (int, error)
 	beat              func(ctx context.Context, reader string, at time.Time) error
 	longestAccessTTL  func(ctx context.Context, tenantID string) (time.Duration, error)
+	once              func(ctx context.Context, key []byte, now, until time.Time) error
 }
 
 func newFaulty(s port.Store) *faulty {
@@ -135,7 +136,7 @@ func newFaulty(s port.Store) *faulty {
 		rehashSecrets: s.RehashClientSecrets, applicationsWith: s.ApplicationsHashedWith,
 		addKeys: s.AddKeys, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
 		record: s.Record, events: s.Events, lease: s.Lease, release: s.Release,
-		revoked: s.Revoked, stamp: s.Stamp, beat: s.Beat, longestAccessTTL: s.LongestAccessTTL,
+		revoked: s.Revoked, stamp: s.Stamp, beat: s.Beat, longestAccessTTL: s.LongestAccessTTL, once: s.Once,
 	}
 }
 
@@ -162,6 +163,10 @@ func (f *faulty) Beat(ctx context.Context, reader string, at time.Time) error {
 
 func (f *faulty) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {
 	return f.longestAccessTTL(ctx, tenantID)
+}
+
+func (f *faulty) Once(ctx context.Context, key []byte, now, until time.Time) error {
+	return f.once(ctx, key, now, until)
 }
 
 func (f *faulty) Lease(ctx context.Context, l port.JobLease) error { return f.lease(ctx, l) }

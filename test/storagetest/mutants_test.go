@@ -99,7 +99,7 @@ func mutants() []mutant {
 	return slices.Concat(promiseMutants, insertMutants, readMutants, advanceMutants, swapMutants, rebindMutants,
 		revocationMutants,
 		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), versionMutants, reachMutants,
-		eventPurgeMutants, keyChangeMutants,
+		eventPurgeMutants, keyChangeMutants, onceMutants,
 		purgeMutants, listMutants, changeMutants)
 }
 

@@ -407,6 +407,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 		"Lease":   s.Lease(ctx, port.JobLease{Job: port.JobRotateKeys, Holder: "one", Now: t0, Until: t0}),
 		"Release": s.Release(ctx, port.JobPurge, "one"),
 		"Beat":    s.Beat(ctx, "one", t0),
+		"Once":    s.Once(ctx, []byte("key"), t0, t0.Add(time.Minute)),
 	}
 	_, errs["Insert"] = s.Insert(ctx, token(99))
 	_, _, errs["Advance"] = s.Advance(ctx, t.ID, domain.Call{Generation: t.Generation, Now: t0})

@@ -61,6 +61,13 @@ var reopening = []clause{
 		e.wantSame("the policy", policy, combined(tenant, app))
 	}},
 
+	{"Reopens/keys that were used once are stored", func(e *env) {
+		e.must(e.use("key", t0, time.Minute))
+		e.reopen()
+		e.wantErr("used before", e.use("key", t0, time.Minute), domain.ErrDuplicate)
+		e.must(e.use("key", t0.Add(time.Minute), time.Minute))
+	}},
+
 	{"Reopens/API keys are stored", func(e *env) {
 		e.shop(domain.Settings{})
 		want := fullAPIKey()

@@ -88,7 +88,7 @@ type clause struct {
 func clauses() []clause {
 	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, rebinding, changing, revoking,
 		directory, keeping, keyChanging, rehashing, recording, eventClauses(),
-		versioning, reaching, keyFacts, purging, endingRotations, histories)
+		versioning, reaching, keyFacts, purging, endingRotations, usingOnce, histories)
 }
 
 // tb is the part of *testing.T that clauses use, so that the suite can be tested with a clause that fails.

@@ -61,7 +61,9 @@ var keyMutants = []mutant{
 	},
 	{
 		name: "revocation-makes", says: "after a revocation a new key signs, and not the standby", scene: "keys-caches",
-		changes: []change{{"usecase/keyend.go", "	case len(others) > 0:\n", "	case len(others) > 1000:\n"}},
+		changes: []change{
+			{"usecase/keyend.go", "	case r.NewKey:\n", "	case r.NewKey, len(others) > 0:\n"},
+		},
 	},
 	{
 		name: "unsealed", says: "the new master key is in force although it has not sealed the token keys",
