@@ -148,12 +148,11 @@ func TestATokenExchangeNarrowsTheAccessToken(t *testing.T) {
 // before.
 func TestARefusedTokenExchangeChangesNothing(t *testing.T) {
 	s := newService(t)
+	expired := s.loginAs(t, acme, "backend", "agent", "")
+	s.wait(expired.ExpiresIn)
 	actor := s.loginAs(t, acme, "backend", "agent", "")
 	foreignActor := s.loginAs(t, globex, "backend", "agent", "")
 	otherActor := s.loginAs(t, acme, "spa", "agent", "")
-	expired := s.loginAs(t, acme, "backend", "agent", "")
-	s.wait(expired.ExpiresIn)
-	actor = s.loginAs(t, acme, "backend", "agent", "")
 	revoked := s.loginAs(t, acme, "backend", "agent", "")
 	s.do(t, "POST", "/oauth2/revoke", form("token", revoked.TokenString.Reveal()), s.asBackend()).want(t, 200, "")
 	key, stranger := dpop.NewKey(t), dpop.NewKey(t)
