@@ -166,9 +166,11 @@ fuzz: ## run one fuzzer after another (FUZZTIME=30s each, DIR=domain), and print
 httpfuzz: ## make requests out of openapi.yaml and hold every answer to it (HTTPFUZZ='-for=10m -seed=1')
 	@$(GO) run ./test/system/httpfuzz $(HTTPFUZZ)
 
+# make interop PART=generators; make interop PART=clients CLIENT=jose,PyJWT runs those, and leaves the table alone.
+# Installs Chromium where there is none.
 .PHONY: interop
-interop: ## make clients of openapi.yaml with oapi-codegen and openapi-typescript, and use them (network, npm)
-	@$(GO) run ./test/system/interop
+interop: ## run clients of openapi.yaml, and OAuth and JWT libraries: the table of INTEGRATING.md (network, npm, pip)
+	@$(GO) run ./test/system/interop $(if $(PART),-part='$(PART)') $(if $(CLIENT),-client='$(CLIENT)')
 
 # make attack QUICK=1, make attack PART=aborted,row; `go run ./test/system/attack -help` lists the parts.
 # make attack BASE=COMMIT PART=fair: that commit's program beside this one, in the same run.

@@ -31,6 +31,7 @@ var properties = map[string]property{
 	oneEach:  wander(oneGeneration),
 	expiry:   wander(expiryBounded),
 	unpinned: wander(rotatesInTime),
+	unproved: wander(unchangedByOthers),
 }
 
 const (
@@ -42,6 +43,7 @@ const (
 	oneEach  = "one current generation, one string for it, one access token for each half lifetime since the response"
 	expiry   = "expiry never passes the maximum, and a retry does not move it"
 	unpinned = "the current string, a grace period from the rotation and from the first recovery, rotates"
+	unproved = "a call for another tenant or client, or without its proof, is refused as invalid and changes nothing"
 )
 
 func TestProperties(t *testing.T) {
@@ -263,6 +265,39 @@ func TestPropertiesCatchMutants(t *testing.T) {
 		}},
 		{unpinned, "generation 1 holds", firstHeld},
 		{unpinned, "a clock ahead holds", negativeAgeIsZero},
+		{unproved, "another client is not looked at", forgetting(func(_ *domain.Snapshot, c *domain.Call) {
+			c.ApplicationID = ""
+		})},
+		{unproved, "another tenant is not looked at", forgetting(func(_ *domain.Snapshot, c *domain.Call) {
+			c.TenantID = ""
+		})},
+		{unproved, "the binding is not looked at", forgetting(func(s *domain.Snapshot, c *domain.Call) {
+			c.Binding = s.Token.Binding
+		})},
+		{unproved, "a call without a key needs none", forgetting(func(s *domain.Snapshot, c *domain.Call) {
+			if c.Binding == "" {
+				c.Binding = s.Token.Binding
+			}
+		})},
+		{unproved, "authentication is not looked at", forgetting(func(_ *domain.Snapshot, c *domain.Call) {
+			c.Authenticated = true
+		})},
+		{unproved, "revocation is looked at before the client", func(s domain.Snapshot,
+			c domain.Call) domain.Decision {
+			d := s.Decide(c)
+			if d.Outcome == domain.RefusedInvalid && !s.Token.RevokedAt.IsZero() {
+				d.Outcome = domain.RefusedRevoked
+			}
+			return d
+		}},
+		{unproved, "a replay by another client revokes", func(s domain.Snapshot, c domain.Call) domain.Decision {
+			d := s.Decide(c)
+			c.ApplicationID = ""
+			if replay := s.Decide(c); replay.Outcome == domain.RefusedReplayed {
+				d.After, d.Write = replay.After, replay.Write
+			}
+			return d
+		}},
 	} {
 		t.Run(m.property+"/"+m.mistake, func(t *testing.T) {
 			holds, known := properties[m.property]
@@ -276,6 +311,14 @@ func TestPropertiesCatchMutants(t *testing.T) {
 			}
 			t.Error("the property holds for this mistake: it checks nothing")
 		})
+	}
+}
+
+// forgetting is the rule without something that it has to look at.
+func forgetting(forget func(*domain.Snapshot, *domain.Call)) rule {
+	return func(s domain.Snapshot, c domain.Call) domain.Decision {
+		forget(&s, &c)
+		return s.Decide(c)
 	}
 }
 
@@ -441,6 +484,8 @@ type law func(w *world, before domain.Snapshot, wasRevoked bool, c domain.Call, 
 func wander(holds law) property {
 	return func(draw draw, decide rule) error {
 		w := newWorld(decide, drawPolicy(draw))
+		w.snap.Token.Binding = pick(draw, "", "", "", "thumbprint")
+		w.snap.Policy.RequireAuthentication = draw(4) == 0
 		now := issued
 		for step := range 1 + draw(60) {
 			switch draw(20) {
@@ -452,6 +497,7 @@ func wander(holds law) property {
 				if draw(5) == 0 {
 					p := drawPolicy(draw)
 					p.RecoveryBurst, p.RecoveryInterval = w.snap.Policy.RecoveryBurst, w.snap.Policy.RecoveryInterval
+					p.RequireAuthentication = draw(4) == 0
 					w.snap.Policy = p
 				}
 			case 2:
@@ -482,6 +528,18 @@ func wander(holds law) property {
 			}
 			if draw(40) == 0 {
 				c.Now = now.Add(domain.MaxClockSkew)
+			}
+			c.TenantID, c.ApplicationID = pick(draw, "acme", ""), pick(draw, "shop", "")
+			c.Authenticated, c.Binding = true, w.snap.Token.Binding
+			switch draw(40) {
+			case 0:
+				c.TenantID = "other"
+			case 1:
+				c.ApplicationID = "bar"
+			case 2:
+				c.Binding = pick(draw, "", "another")
+			case 3:
+				c.Authenticated = false
 			}
 			before, wasRevoked := w.snap, w.isRevoked
 			d := w.exchange(c)
@@ -578,12 +636,35 @@ func oneGeneration(w *world, before domain.Snapshot, _ bool, c domain.Call, d do
 	return nil
 }
 
+// mayBe reports whether a call may be the owner's: of his tenant and client, with the proofs that are asked for.
+func mayBe(owner domain.Snapshot, c domain.Call) bool {
+	t := owner.Token
+	return (c.TenantID == "" || c.TenantID == t.TenantID) &&
+		(c.ApplicationID == "" || c.ApplicationID == t.ApplicationID) &&
+		(t.Binding == "" || c.Binding == t.Binding) && (!owner.Policy.RequireAuthentication || c.Authenticated)
+}
+
+// unchangedByOthers: a call that cannot be the owner's is refused as invalid, whatever the state is, and writes
+// nothing. Any other is refused for no lack of proof.
+func unchangedByOthers(w *world, before domain.Snapshot, _ bool, c domain.Call, d domain.Decision) error {
+	asked := errors.Is(d.Why, domain.ErrAuthenticationRequired) || errors.Is(d.Why, domain.ErrProofRequired)
+	switch {
+	case mayBe(before, c) && asked:
+		return fmt.Errorf("refused with %v, and it proved all", d.Why)
+	case mayBe(before, c):
+		return nil
+	case d.Outcome != domain.RefusedInvalid || d.Write || !cmp.Equal(w.snap.Token, before.Token):
+		return fmt.Errorf("it is not the owner's")
+	}
+	return nil
+}
+
 // rotatesInTime: if an exchange of the current string succeeds, it rotates, unless the generation was rotated to or
 // first recovered within a grace period. No client can delay a rotation by requests, and no clock by an earlier
 // reading.
 func rotatesInTime(w *world, before domain.Snapshot, _ bool, c domain.Call, d domain.Decision) error {
 	g, p := before.Token.Generation, before.Policy
-	if c.Generation != g || p.Usage == domain.Reusable ||
+	if c.Generation != g || p.Usage == domain.Reusable || !mayBe(before, c) ||
 		d.Outcome == domain.Rotated || d.Outcome == domain.RefusedRevoked || d.Outcome == domain.RefusedExpired {
 		return nil
 	}

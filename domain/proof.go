@@ -38,6 +38,13 @@ type Possession struct {
 	Next string
 }
 
+// Ed25519 is the name of EdDSA with a key of Ed25519 that RFC 9864 prefers (section 2.2). Clients sign by either name.
+// Access tokens and key sets have EdDSA, which more verifiers know.
+const Ed25519 Algorithm = "Ed25519"
+
+// ClientAlgorithms are the algorithms by which clients sign proofs (RFC 9449) and assertions (RFC 7523).
+var ClientAlgorithms = append(slices.Clone(Algorithms), Ed25519)
+
 // ProofType is the `typ` in the header of a Proof.
 const ProofType = "dpop+jwt"
 

@@ -23,7 +23,7 @@ type AuthenticateClient struct {
 // ClientCredential is what a request says of its client.
 type ClientCredential struct {
 	TenantID string
-	ClientID string
+	ClientID string // empty if only the assertion names it
 	// Secret is the client's secret, and Assertion a JWT that the client signed (RFC 7523, section 2.2). At most one is
 	// not zero.
 	Secret, Assertion domain.Secret
@@ -34,6 +34,14 @@ type ClientCredential struct {
 
 // Public reports whether the credential has nothing to check.
 func (c ClientCredential) Public() bool { return c.Secret.IsZero() && c.Assertion.IsZero() }
+
+// names returns the id of the client. Without ClientID, the assertion names it (RFC 7521, section 4.2).
+func (c ClientCredential) names() string {
+	if c.ClientID == "" {
+		return domain.AssertionSubject(c.Assertion)
+	}
+	return c.ClientID
+}
 
 // ClientAuth is the client of a request.
 type ClientAuth struct {
@@ -65,7 +73,7 @@ func (a *AuthenticateClient) Known(ctx context.Context, tenantID, clientID strin
 
 // Origins returns the origins whose pages may use the client that the credential names; none if it does not exist.
 func (a *AuthenticateClient) Origins(ctx context.Context, c ClientCredential) ([]string, error) {
-	app, err := findClient(ctx, a.Applications, c.TenantID, c.ClientID)
+	app, err := findClient(ctx, a.Applications, c.TenantID, c.names())
 	if errors.Is(err, domain.ErrUnauthorized) {
 		return nil, nil
 	}
@@ -91,10 +99,7 @@ func findClient(
 }
 
 func (a *AuthenticateClient) check(ctx context.Context, c ClientCredential) (ClientAuth, error) {
-	if c.ClientID == "" { // the assertion names the client (RFC 7521, section 4.2)
-		c.ClientID = domain.AssertionSubject(c.Assertion)
-	}
-	app, err := findClient(ctx, a.Applications, c.TenantID, c.ClientID)
+	app, err := findClient(ctx, a.Applications, c.TenantID, c.names())
 	if err != nil {
 		return ClientAuth{}, err
 	}

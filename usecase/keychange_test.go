@@ -13,6 +13,7 @@ import (
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -225,6 +226,39 @@ func TestARevokedKeyVerifiesNothingAndIsNotPublished(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A resource server may ask any replica about an access token, for one that it cannot learn of by the stream: each says
+// that it is not active when the revocation of its key has returned. The session itself goes on.
+func TestAnAccessTokenOfARevokedKeyIsNotActiveInAnyProcess(t *testing.T) {
+	w := newWorld(t)
+	w.old(t)
+	processes := []replica{w.replica, w.open(t), w.open(t)}
+	g := w.issued(t, "shop")
+	active := func(token domain.Secret) (all []bool) {
+		t.Helper()
+		for _, r := range processes {
+			i := usecase.Introspect{Tokens: w.probe, Keys: r.keys, Clock: w.clock.now, PublicURL: publicURL}
+			got, err := i.Do(t.Context(), usecase.IntrospectInput{TenantID: "acme", Token: token})
+			must(t, err)
+			all = append(all, got.Active)
+		}
+		return all
+	}
+	if got := active(g.AccessToken); slices.Contains(got, false) { // from now on each has the key in memory
+		t.Fatalf("before: active in the processes %t", got)
+	}
+	_, err := processes[1].keys.Revoke(t.Context(), byOperator, kidOf(t, g.AccessToken), usecase.RevokeKey{})
+	must(t, err)
+	if got := active(g.AccessToken); slices.Contains(got, true) {
+		t.Errorf("the access token is active in the processes %t", got)
+	}
+	if got := active(g.TokenString); slices.Contains(got, false) {
+		t.Errorf("the refresh token is active in the processes %t", got)
+	}
+	if got := active(processes[2].exchanged(t, g.TokenString).AccessToken); slices.Contains(got, false) {
+		t.Errorf("the next access token is active in the processes %t", got)
 	}
 }
 
@@ -552,6 +586,71 @@ func TestAPIKeysAreStoredAgainUnderTheNewestHashKey(t *testing.T) {
 	if _, err := there.byKey(t, backendKey, domain.TokenIssue); err != nil {
 		t.Error(err)
 	}
+}
+
+// A client secret is hashed under the same keys as an API key is. Such a key stays while one needs it, and the operator
+// reads whose it is.
+func TestAHashKeyStaysWhileAClientSecretNeedsIt(t *testing.T) {
+	w := newWorld(t)
+	secret := domain.NewSecret("a client secret of 40 characters, or so.")
+	save := func(tenantID, id string) domain.Application {
+		t.Helper()
+		must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: tenantID}))
+		hash, number := w.keys.HashClientSecret(tenantID, id, secret)
+		a := domain.Application{TenantID: tenantID, ID: id, Client: domain.Client{Secrets: []domain.ClientSecret{
+			{Hash: hash, HashKey: number, CreatedAt: w.clock.now()},
+		}}}
+		must(t, storagetest.SaveApplication(t.Context(), w.store, a))
+		return a
+	}
+	first := save("one", "web")
+	save("two", "app")
+	next, err := w.keys.Rotate(t.Context(), byOperator, usecase.RotateKeys{Kind: domain.KeyAPI})
+	must(t, err)
+	w.clock.advance(2 * time.Minute)
+	needed := func(names ...string) {
+		t.Helper()
+		_, err := w.keys.Retire(t.Context(), byOperator, "api-1", false)
+		var unsafe *domain.UnsafeStep
+		if !errors.As(err, &unsafe) {
+			t.Fatalf("error = %v, want an unsafe step", err)
+		}
+		for _, name := range names {
+			if !strings.Contains(unsafe.Why, name) {
+				t.Errorf("it names no %s: %s", name, unsafe.Why)
+			}
+		}
+	}
+	needed(`the client "web" of tenant "one"`, `the client "app" of tenant "two"`, "2")
+
+	// The worker counts them too: it retires no key that one needs, however long ago the next one began.
+	for range 30 {
+		w.clock.advance(24 * time.Hour)
+		if _, err := w.rotation().Pass(t.Context()); err != nil && !errors.Is(err, domain.ErrConflict) {
+			t.Fatal(err)
+		}
+	}
+	if k := w.key(t, "api-1"); !k.RetiredAt.IsZero() {
+		t.Fatal("the worker retired a key that two clients need")
+	}
+
+	// The rehash of a request changes the record that it makes, and not the one that it was given.
+	old := first.Client.Clone()
+	rehashed, changed := w.keys.RehashedClient(first, 0, secret)
+	if s := rehashed.Client.Secrets[0]; !changed || s.HashKey != next.Number || s.Hash == old.Secrets[0].Hash {
+		t.Errorf("rehashed to key %d, changed = %t", s.HashKey, changed)
+	}
+	if !first.Client.Equal(old) {
+		t.Errorf("the rehash changed its argument: key %d", first.Client.Secrets[0].HashKey)
+	}
+	if again, changed := w.keys.RehashedClient(rehashed, 0, secret); changed || !again.Client.Equal(rehashed.Client) {
+		t.Error("a secret under the newest key was hashed again")
+	}
+	save("one", "web")
+	needed(`the client "app" of tenant "two"`, "1")
+	save("two", "app")
+	_, err = w.keys.Retire(t.Context(), byOperator, "api-1", false)
+	must(t, err)
 }
 
 func (w *world) storedUnder(t *testing.T, key domain.Secret) domain.APIKey {

@@ -217,3 +217,38 @@ func (p *Proofs) use(proof domain.Proof, now time.Time) error {
 	p.count++
 	return nil
 }
+
+// roll binds the refresh token to the key next, if it is bound to that of the call and would be exchanged. It returns
+// the key for the exchange: next, or that of the call if that is refused.
+func (x *Exchange) roll(
+	ctx context.Context, id domain.ID, call domain.Call, next, requestID string,
+) (binding string, err error) {
+	for range exchangeAttempts {
+		s, err := x.Tokens.Snapshot(ctx, id)
+		switch {
+		case errors.Is(err, domain.ErrNotFound):
+			return call.Binding, nil
+		case err != nil:
+			return "", Wrap("exchange: read the binding", err)
+		case s.Token.Binding == next, s.Token.Binding == "": // a repeat, or nothing to replace
+			return next, nil
+		case s.Decide(call).Outcome.Refused():
+			return call.Binding, nil
+		}
+		after := s.Token
+		after.Binding = next
+		event, err := domain.ExchangeEvent(domain.Decision{Event: domain.TokenRebound, After: after}, s.Token, call,
+			requestID, x.Minter.Keys.Random)
+		if err != nil {
+			return "", err
+		}
+		err = x.Tokens.Rebind(ctx, s.Token, after, call.Now, event)
+		if err == nil {
+			return next, nil
+		}
+		if !errors.Is(err, domain.ErrConflict) {
+			return "", Wrap("exchange: replace the binding", err)
+		}
+	}
+	return "", fmt.Errorf("exchange: %w", domain.ErrBusy)
+}

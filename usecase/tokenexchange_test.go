@@ -139,9 +139,7 @@ func TestAnActorTokenIsCheckedLast(t *testing.T) {
 		_, err := w.exchange.Do(t.Context(), in)
 		wantCodes(t, err, code)
 	}
-	in.Prove = func(context.Context) (domain.Possession, error) {
-		return domain.Possession{Key: "thumbprint"}, nil
-	}
+	in.Prove = func(context.Context) (domain.Possession, error) { return domain.Possession{Key: "thumbprint"}, nil }
 	out := w.exchangedAs(t, in)
 	wantOutcome(t, out, domain.Rotated, nil)
 	if claims := claimsOf(t, out.AccessToken); claims["act"] == nil || claims["cnf"] == nil {

@@ -142,7 +142,9 @@ func PrintLaterRun(w io.Writer, keyFile, baseURL string) {
 
 // The commands need curl alone, and hold no exclamation mark, which an interactive bash takes for history. The last
 // request is to be refused, so it is the one without -f.
-var firstRun = template.Must(template.New("").Funcs(template.FuncMap{"shell": shellQuote}).Parse(
+var firstRun = template.Must(template.New("").Funcs(template.FuncMap{
+	"shell": shellQuote, "secure": func(url string) bool { return strings.HasPrefix(url, "https:") },
+}).Parse(
 	`The store was empty. It now has something to try:
 
   tenant       {{.TenantID}}
@@ -153,7 +155,9 @@ var firstRun = template.Must(template.New("").Funcs(template.FuncMap{"shell": sh
 Then, for tenants and applications of your own: write a kickstart.yaml as "refreshd help kickstart"
 shows it, and apply it with "refreshd apply -f kickstart.yaml". The API in full, with examples:
 {{.BaseURL}}/docs
-
+{{if not (secure .BaseURL)}}
+OAuth libraries refuse http: use --public-url https://auth.example.com behind a TLS proxy.
+{{end}}
 Paste these commands into bash, in this order:
 
 # The address of the service, the API key, and the headers of a backend, for all of them.

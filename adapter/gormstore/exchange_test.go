@@ -975,6 +975,65 @@ WHEN NEW.client_address = 'bad' BEGIN SELECT RAISE(ABORT, 'a bad exchange'); END
 	})
 }
 
+// Each exchange of a batch is compared with what its own request named and proved.
+func TestAnExchangeOfABatchIsComparedWithItsOwnCall(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		s := d.migrated(t, gormstore.Options{})
+		shop(t, s)
+		const bound, another = "nZbLJgYHmEGlCjSxJcWTX2VNiyyhuZxOfCzjMV8eXd4", "bZbLJgYHmEGlCjSxJcWTX2VNiyyhuZxOfCzjMV8eXd4"
+		calls := []struct {
+			what    string
+			call    domain.Call
+			refused bool
+		}{
+			{"its own client", domain.Call{ApplicationID: "shop", Binding: bound}, false},
+			{"another client", domain.Call{ApplicationID: "bar", Binding: bound}, true},
+			{"no client", domain.Call{Binding: bound}, false},
+			{"another client of its own tenant", domain.Call{TenantID: "acme", ApplicationID: "bar", Binding: bound}, true},
+			{"another tenant", domain.Call{TenantID: "other", Binding: bound}, true},
+			{"another key", domain.Call{Binding: another}, true},
+			{"no key", domain.Call{ApplicationID: "shop"}, true},
+			{"its own tenant and client", domain.Call{TenantID: "acme", ApplicationID: "shop", Binding: bound}, false},
+		}
+		var tokens []domain.RefreshToken
+		for i := range calls {
+			token := newToken(t, fmt.Sprintf("user-%d", i))
+			token.Binding = bound
+			tokens = append(tokens, must(s.Insert(t.Context(), token))(t))
+		}
+		shared := s.Sharing().Exchanges
+		release := s.HoldSlots()
+		done := make([]chan error, len(calls))
+		for i := range calls {
+			done[i] = make(chan error, 1)
+			go func() {
+				c := calls[i].call
+				c.Generation, c.Now = 1, start
+				_, _, err := s.Advance(t.Context(), tokens[i].ID, c)
+				done[i] <- err
+			}()
+		}
+		awaitWaiting(t, s, len(calls))
+		release()
+		for i, c := range calls {
+			err := <-done[i]
+			if errors.Is(err, domain.ErrConflict) != c.refused || err != nil && !c.refused {
+				t.Errorf("with %s: got error %v, refused must be %t", c.what, err, c.refused)
+			}
+			want := uint32(2)
+			if c.refused {
+				want = 1
+			}
+			if got := must(s.Snapshot(t.Context(), tokens[i].ID))(t).Token.Generation; got != want {
+				t.Errorf("with %s: generation %d is stored, want %d", c.what, got, want)
+			}
+		}
+		if got := int(s.Sharing().Exchanges - shared); got < len(calls) {
+			t.Errorf("%d exchanges shared writes, want all %d", got, len(calls))
+		}
+	})
+}
+
 // A row that cannot be read, after a migration that failed, must not fail the exchanges of the same batch.
 func TestPostgresARowThatCannotBeReadFailsAlone(t *testing.T) {
 	t.Parallel()

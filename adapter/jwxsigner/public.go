@@ -266,7 +266,8 @@ func smallOrder(point []byte) bool {
 
 // fits reports whether the key may sign by that algorithm.
 func (k publicKey) fits(algorithm string) bool {
-	if k.algorithm != "" && algorithm != k.algorithm {
+	algorithm = signatureOf(algorithm)
+	if k.algorithm != "" && algorithm != signatureOf(k.algorithm) {
 		return false
 	}
 	switch k.key.(type) {
@@ -281,12 +282,21 @@ func (k publicKey) fits(algorithm string) bool {
 	}
 }
 
+// signatureOf returns the name by which this package knows an algorithm: of the two of Ed25519, EdDSA. All keys of that
+// type are of Ed25519.
+func signatureOf(algorithm string) string {
+	if algorithm == string(domain.Ed25519) {
+		return string(domain.EdDSA)
+	}
+	return algorithm
+}
+
 // verifies reports whether the signature of c is one of the key, by an algorithm that fits it.
 func (k publicKey) verifies(algorithm string, c compact) bool {
 	if _, is := k.key.(*ecdsa.PublicKey); is && len(c.signature) != 64 { // RFC 7518, section 3.4
 		return false
 	}
-	v, err := jws.NewVerifier(jwa.SignatureAlgorithm(algorithm))
+	v, err := jws.NewVerifier(jwa.SignatureAlgorithm(signatureOf(algorithm)))
 	return err == nil && v.Verify(c.signed, c.signature, k.key) == nil
 }
 

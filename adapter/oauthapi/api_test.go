@@ -171,6 +171,13 @@ func (w *watched) Find(ctx context.Context, tenantID string, id domain.ID) (doma
 	return w.Store.Find(ctx, tenantID, id)
 }
 
+func (w *watched) Once(ctx context.Context, key []byte, now, until time.Time) error {
+	if err := w.called("Once"); err != nil {
+		return err
+	}
+	return w.Store.Once(ctx, key, now, until)
+}
+
 var keyNames = []string{"inspector", "globex inspector", "everywhere", "backend"}
 
 func newService(t testing.TB) *service {
@@ -201,13 +208,16 @@ func newService(t testing.TB) *service {
 	s.issue = &usecase.Issue{
 		Tokens: store, Revocations: store, Applications: store, Minter: minter, Clock: s.clock, Random: rand.Reader,
 	}
+	assertions := &usecase.Assertions{
+		Signer: signer, Applications: store, Once: store, PublicURL: publicURL, RootTenant: acme, Clock: s.clock,
+	}
 	s.api = &oauthapi.API{
 		Exchange: &usecase.Exchange{Tokens: store, Applications: store, Minter: minter, Clock: s.clock},
 		Revoke: &usecase.RevokeHeld{
 			Revocations: store, Tokens: store, Applications: store, Keys: s.opened, Clock: s.clock,
 		},
 		Introspect:   &usecase.Introspect{Tokens: store, Keys: s.opened, Clock: s.clock, PublicURL: publicURL},
-		Authenticate: &usecase.AuthenticateClient{Applications: store, Keys: s.opened},
+		Authenticate: &usecase.AuthenticateClient{Applications: store, Keys: s.opened, Assertion: assertions.Check},
 		Publish: &usecase.Publish{
 			Tenants: store, Keys: s.opened, Clock: s.clock, RootTenant: acme, PublicURL: publicURL,
 		},

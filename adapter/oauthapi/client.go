@@ -48,6 +48,24 @@ func (a *API) tenantOf(c echo.Context) (string, error) {
 	}
 }
 
+// formOf reads a request of a client: its form, and what it says of the client. It refuses a page that may not use the
+// client.
+func formOf[F interface{ client() clientParams }](
+	a *API, c echo.Context,
+) (form F, cred usecase.ClientCredential, err error) {
+	tenantID, err := a.tenantOf(c)
+	if err != nil {
+		return form, cred, err
+	}
+	if form, err = web.Body[F](c, web.FormOnly); err != nil {
+		return form, cred, err
+	}
+	if cred, err = credentialOf(c, tenantID, form.client()); err != nil {
+		return form, cred, err
+	}
+	return form, cred, a.allowPage(c, cred)
+}
+
 // basicOf returns the credentials of the scheme Basic, and whether the request uses it.
 func basicOf(c echo.Context) (credentials string, ok bool) {
 	scheme, rest, _ := strings.Cut(strings.TrimSpace(c.Request().Header.Get(echo.HeaderAuthorization)), " ")
@@ -77,7 +95,7 @@ func credentialOf(c echo.Context, tenantID string, p clientParams) (usecase.Clie
 	}
 	if p.assertion != nil || p.assertionType != nil {
 		switch {
-		case !cred.Secret.IsZero():
+		case ok || !cred.Secret.IsZero():
 			return cred, errTwoProofs
 		case p.assertion == nil || p.assertionType == nil || *p.assertionType != jwtBearer:
 			return cred, fmt.Errorf("the assertion is missing, or is not a JWT: %w", domain.ErrUnauthorized)

@@ -65,11 +65,12 @@ const (
 	grantTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693, section 2.1
 )
 
-// The methods of client authentication (RFC 7591, section 2).
+// The methods of client authentication (RFC 7591, section 2, and OpenID Connect Core 1.0, section 9).
 const (
-	methodNone  = "none"
-	methodBasic = "client_secret_basic"
-	methodPost  = "client_secret_post"
+	methodNone       = "none"
+	methodBasic      = "client_secret_basic"
+	methodPost       = "client_secret_post"
+	methodPrivateKey = "private_key_jwt"
 )
 
 // document is the metadata on the wire. The members are those of RFC 8414, section 2, and of OpenID Connect Discovery
@@ -93,6 +94,10 @@ type document struct {
 	TokenAuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
 	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
 	IntrospectionAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
+	// The algorithms of the assertions of clients, which the method private_key_jwt requires.
+	TokenAuthAlgorithms         []domain.Algorithm `json:"token_endpoint_auth_signing_alg_values_supported"`
+	RevocationAuthAlgorithms    []domain.Algorithm `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionAuthAlgorithms []domain.Algorithm `json:"introspection_endpoint_auth_signing_alg_values_supported"`
 	// IDTokenAlgorithms are those of the access tokens. No id_token is issued, but some verifiers take the algorithms
 	// that they accept from this member, and accept RS256 only without it.
 	IDTokenAlgorithms []domain.Algorithm `json:"id_token_signing_alg_values_supported"`
@@ -110,10 +115,13 @@ func newDocument(m usecase.Metadata) document {
 		Authorization: m.Login.Authorization, EndSession: m.Login.EndSession, Userinfo: m.Login.Userinfo,
 		ResponseTypes: []string{}, GrantTypes: []string{grantRefreshToken, grantTokenExchange},
 		Scopes: []string{"offline_access"}, SubjectTypes: []string{"public"},
-		TokenAuthMethods:         []string{methodNone, methodBasic, methodPost},
-		RevocationAuthMethods:    []string{methodNone, methodBasic, methodPost},
-		IntrospectionAuthMethods: []string{methodBasic, methodPost},
-		IDTokenAlgorithms:        m.Algorithms,
-		ProofAlgorithms:          domain.Algorithms,
+		TokenAuthMethods:            []string{methodNone, methodBasic, methodPost, methodPrivateKey},
+		RevocationAuthMethods:       []string{methodNone, methodBasic, methodPost, methodPrivateKey},
+		IntrospectionAuthMethods:    []string{methodBasic, methodPost, methodPrivateKey},
+		TokenAuthAlgorithms:         domain.ClientAlgorithms,
+		RevocationAuthAlgorithms:    domain.ClientAlgorithms,
+		IntrospectionAuthAlgorithms: domain.ClientAlgorithms,
+		IDTokenAlgorithms:           m.Algorithms,
+		ProofAlgorithms:             domain.ClientAlgorithms,
 	}
 }

@@ -86,15 +86,19 @@ func TestR13TheIssuerIsThatOfTheAccessTokens(t *testing.T) {
 // R14: the members that clients and verifiers ask for (RFC 8414, section 2).
 func TestR14MetadataHasTheMembersThatClientsNeed(t *testing.T) {
 	m := newService(t).metadata(t, metadataPaths(globex)[0])
+	methods := []any{"client_secret_basic", "client_secret_post", "private_key_jwt"}
+	algorithms := []any{"EdDSA", "ES256", "RS256", "PS256", "Ed25519"}
 	for member, want := range map[string][]any{
-		"response_types_supported":                      {},
-		"grant_types_supported":                         {"refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"},
-		"token_endpoint_auth_methods_supported":         {"none", "client_secret_basic", "client_secret_post"},
-		"revocation_endpoint_auth_methods_supported":    {"none", "client_secret_basic", "client_secret_post"},
-		"introspection_endpoint_auth_methods_supported": {"client_secret_basic", "client_secret_post"},
-		"scopes_supported":                              {"offline_access"}, "subject_types_supported": {"public"},
-		"id_token_signing_alg_values_supported": {"ES256"},
-		"dpop_signing_alg_values_supported":     {"EdDSA", "ES256", "RS256", "PS256"},
+		"response_types_supported":                                 {},
+		"grant_types_supported":                                    {"refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"},
+		"token_endpoint_auth_methods_supported":                    append([]any{"none"}, methods...),
+		"revocation_endpoint_auth_methods_supported":               append([]any{"none"}, methods...),
+		"introspection_endpoint_auth_methods_supported":            methods,
+		"token_endpoint_auth_signing_alg_values_supported":         algorithms,
+		"revocation_endpoint_auth_signing_alg_values_supported":    algorithms,
+		"introspection_endpoint_auth_signing_alg_values_supported": algorithms,
+		"scopes_supported":                                         {"offline_access"}, "subject_types_supported": {"public"},
+		"id_token_signing_alg_values_supported": {"ES256"}, "dpop_signing_alg_values_supported": algorithms,
 	} {
 		if diff := cmp.Diff(want, m[member]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", member, diff)

@@ -38,20 +38,8 @@ func (p *play) raw(body string) []option {
 
 func (p *play) basic() option { return basic("backend", p.secret) }
 
-func (p *play) proof(change ...func(header, claims map[string]any)) option {
+func (p *play) proof(change ...parts) option {
 	return header("DPoP", p.key.Proof(p.t, "POST", tokenURL, p.clock(), change...))
-}
-
-func claim(name string, value any) func(header, claims map[string]any) {
-	return func(_, claims map[string]any) { claims[name] = value }
-}
-
-func without(name string) func(header, claims map[string]any) {
-	return func(_, claims map[string]any) { delete(claims, name) }
-}
-
-func parameter(name string, value any) func(header, claims map[string]any) {
-	return func(header, _ map[string]any) { header[name] = value }
 }
 
 // row is a request of the token endpoint and its response. A refusal changes nothing that is stored.
@@ -80,7 +68,7 @@ func client(options func(p *play) []option) func(p *play) []option {
 }
 
 // proved sends a proof that is changed.
-func proved(change ...func(header, claims map[string]any)) func(p *play) []option {
+func proved(change ...parts) func(p *play) []option {
 	return func(p *play) []option { return []option{p.exchange(), p.proof(change...)} }
 }
 
@@ -271,20 +259,20 @@ var tokenRows = []row{
 		proof := func() string { return p.key.Proof(p.t, "POST", tokenURL, p.clock()) }
 		return []option{header("DPoP", proof()+", "+proof())}
 	}), bad, "invalid_dpop_proof"},
-	{"RFC 9449, section 4.3, item 3", "no jti", "bound", proved(without("jti")), bad, "invalid_dpop_proof"},
+	{"RFC 9449, section 4.3, item 3", "no jti", "bound", proved(claim("jti", nil)), bad, "invalid_dpop_proof"},
 	{"RFC 9449, section 4.3, item 3", "an empty jti", "bound", proved(claim("jti", "")), bad, "invalid_dpop_proof"},
-	{"RFC 9449, section 4.3, item 3", "no htm", "bound", proved(without("htm")), bad, "invalid_dpop_proof"},
-	{"RFC 9449, section 4.3, item 3", "no htu", "bound", proved(without("htu")), bad, "invalid_dpop_proof"},
-	{"RFC 9449, section 4.3, item 3", "no iat", "bound", proved(without("iat")), bad, "invalid_dpop_proof"},
+	{"RFC 9449, section 4.3, item 3", "no htm", "bound", proved(claim("htm", nil)), bad, "invalid_dpop_proof"},
+	{"RFC 9449, section 4.3, item 3", "no htu", "bound", proved(claim("htu", nil)), bad, "invalid_dpop_proof"},
+	{"RFC 9449, section 4.3, item 3", "no iat", "bound", proved(claim("iat", nil)), bad, "invalid_dpop_proof"},
 	{"RFC 9449, section 4.3, item 3", "iat as a text", "bound", proved(claim("iat", "1803186367")), bad,
 		"invalid_dpop_proof"},
-	{"RFC 9449, section 4.3, item 4", "another typ", "bound", proved(parameter("typ", "JWT")), bad, "invalid_dpop_proof"},
-	{"RFC 9449, section 4.3, item 4", "no typ", "bound", proved(func(header, _ map[string]any) { delete(header, "typ") }),
+	{"RFC 9449, section 4.3, item 4", "another typ", "bound", proved(param("typ", "JWT")), bad, "invalid_dpop_proof"},
+	{"RFC 9449, section 4.3, item 4", "no typ", "bound", proved(param("typ", nil)),
 		bad, "invalid_dpop_proof"},
-	{"RFC 9449, section 4.3, item 5", "alg none", "bound", proved(parameter("alg", "none")), bad, "invalid_dpop_proof"},
-	{"RFC 9449, section 4.3, item 5", "a symmetric alg", "bound", proved(parameter("alg", "HS256")), bad,
+	{"RFC 9449, section 4.3, item 5", "alg none", "bound", proved(param("alg", "none")), bad, "invalid_dpop_proof"},
+	{"RFC 9449, section 4.3, item 5", "a symmetric alg", "bound", proved(param("alg", "HS256")), bad,
 		"invalid_dpop_proof"},
-	{"RFC 9449, section 4.3, item 5", "an alg of another type of key", "bound", proved(parameter("alg", "RS256")), bad,
+	{"RFC 9449, section 4.3, item 5", "an alg of another type of key", "bound", proved(param("alg", "RS256")), bad,
 		"invalid_dpop_proof"},
 	{"RFC 9449, section 4.3, item 6", "a signature of another key", "bound", client(func(p *play) []option {
 		other := dpop.NewKey(p.t).Proof(p.t, "POST", tokenURL, p.clock())
@@ -294,7 +282,7 @@ var tokenRows = []row{
 	{"RFC 9449, section 4.3, item 7", "a private key", "bound", proved(func(header, _ map[string]any) {
 		header["jwk"].(map[string]any)["d"] = "AAAA"
 	}), bad, "invalid_dpop_proof"},
-	{"RFC 9449, section 4.3, item 7", "no jwk", "bound", proved(func(header, _ map[string]any) { delete(header, "jwk") }),
+	{"RFC 9449, section 4.3, item 7", "no jwk", "bound", proved(param("jwk", nil)),
 		bad, "invalid_dpop_proof"},
 	{"RFC 9449, section 4.3, item 8", "another method", "bound", proved(claim("htm", "GET")), bad, "invalid_dpop_proof"},
 	{"RFC 9449, section 4.3, item 8", "the method in small letters", "bound", proved(claim("htm", "post")), bad,
@@ -321,9 +309,9 @@ var tokenRows = []row{
 	{"RFC 9449, section 4.3, item 11", "a proof of half a minute ago", "bound", proved(func(_, claims map[string]any) {
 		claims["iat"] = claims["iat"].(int64) - 30
 	}), ok, ""},
-	{"RFC 7515, section 4.1.11", "a critical parameter", "bound", proved(parameter("crit", []string{"b64"})), bad,
+	{"RFC 7515, section 4.1.11", "a critical parameter", "bound", proved(param("crit", []string{"b64"})), bad,
 		"invalid_dpop_proof"},
-	{"RFC 7515, section 4", "an unknown parameter", "bound", proved(parameter("x5t", "AAAA")), ok, ""},
+	{"RFC 7515, section 4", "an unknown parameter", "bound", proved(param("x5t", "AAAA")), ok, ""},
 	{"RFC 7519, section 4", "an unknown claim", "bound", proved(claim("sub", "ada")), ok, ""},
 }
 

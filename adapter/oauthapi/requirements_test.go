@@ -39,10 +39,16 @@ var requirements = []struct{ id, section, what, test string }{
 		"TestR13TheIssuerIsThatOfTheAccessTokens"},
 	{"R14", "RFC 8414, section 2", "the members that clients ask for", "TestR14MetadataHasTheMembersThatClientsNeed"},
 	{"R15", "RFC 8414, section 2", "the endpoints of the operator's login", "TestR15MetadataHasTheOperatorsLogin"},
+	{"R16", "RFC 7517, sections 4 and 8.5.2", "a key set is JSON, and its keys say what they are for",
+		"TestR16KeysSayWhatTheyAreFor"},
 	{"R17", "RFC 6454, section 7", "pages of every origin read metadata", "TestR17PagesOfEveryOriginReadMetadata"},
 	{"R18", "RFC 6454, section 7", "a page uses a client from its origins only",
 		"TestR18APageUsesAClientFromItsOriginsOnly"},
+	{"R19", "RFC 8414, section 2", "a first run says that clients refuse http",
+		"TestR19AFirstRunSaysThatClientsRefuseHTTP"},
 	{"R20", "RFC 6585, section 4", "the burst of a refresh token is kept", "TestR20TheBurstOfARefreshTokenIsKept"},
+	{"R21", "RFC 9700, section 4.14.2", "a client with a secret need not rotate",
+		"TestR21AClientWithASecretNeedNotRotate"},
 }
 
 var isRequirementTest = regexp.MustCompile(`^TestR[0-9]{2}`)

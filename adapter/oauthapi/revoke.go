@@ -31,19 +31,8 @@ var errNoToken error = domain.NewInvalid("token", domain.Blank, "send a refresh 
 
 // revoke handles POST /oauth2/revoke (RFC 7009).
 func (a *API) revoke(c echo.Context) error {
-	tenantID, err := a.tenantOf(c)
+	form, cred, err := formOf[heldForm](a, c)
 	if err != nil {
-		return err
-	}
-	form, err := web.Body[heldForm](c, web.FormOnly)
-	if err != nil {
-		return err
-	}
-	cred, err := credentialOf(c, tenantID, form.client())
-	if err != nil {
-		return err
-	}
-	if err := a.allowPage(c, cred); err != nil {
 		return err
 	}
 	if form.Token == nil {
@@ -57,7 +46,7 @@ func (a *API) revoke(c echo.Context) error {
 	}
 	looked := false
 	id, err := a.Revoke.Do(c.Request().Context(), usecase.RevokeHeldInput{
-		TenantID: tenantID, Token: domain.NewSecret(*form.Token), By: web.OriginOf(c),
+		TenantID: cred.TenantID, Token: domain.NewSecret(*form.Token), By: web.OriginOf(c),
 		Limit: func(t domain.PresentedToken) error {
 			looked = true
 			return record.AdmitLookup(t)
@@ -74,7 +63,7 @@ func (a *API) revoke(c echo.Context) error {
 		return err
 	}
 	if !id.IsZero() {
-		record.Tenant, record.Event, record.Kind = tenantID, web.EventTokenRevoked, web.RevokedToken
+		record.Tenant, record.Event, record.Kind = cred.TenantID, web.EventTokenRevoked, web.RevokedToken
 		record.Add(slog.LevelInfo, slog.String("tokenId", id.String()))
 	}
 	web.NoStore(c)

@@ -53,19 +53,8 @@ type tokenResponse struct {
 
 // token handles POST /oauth2/token.
 func (a *API) token(c echo.Context) error {
-	tenantID, err := a.tenantOf(c)
+	form, cred, err := formOf[tokenForm](a, c)
 	if err != nil {
-		return err
-	}
-	form, err := web.Body[tokenForm](c, web.FormOnly)
-	if err != nil {
-		return err
-	}
-	cred, err := credentialOf(c, tenantID, form.client())
-	if err != nil {
-		return err
-	}
-	if err := a.allowPage(c, cred); err != nil {
 		return err
 	}
 	if form.GrantType == nil {

@@ -33,6 +33,9 @@ func newBindings() *bindings { return &bindings{all: map[*binding]struct{}{}} }
 // Behind [Verifier.Middleware], with the request's context and its token, Bind does not verify the signature again, and
 // it accepts a token that the request proved possession of.
 //
+// Introspection does not keep a binding: it says that a session is active, and not when it ends. So while the view is
+// stale Bind cancels with ErrStale, also for a request that was accepted by introspection.
+//
 // A binding has neither a goroutine nor a timer. One goroutine compares all of them with the view when facts arrive,
 // and twice a second. A binding takes about 1 KB with its Token.
 func (v *Verifier) Bind(ctx context.Context, token string) (context.Context, context.CancelFunc) {
@@ -57,7 +60,11 @@ func (v *Verifier) forBinding(ctx context.Context, token string) (*Token, error)
 	if t, ok := FromContext(ctx); ok && t.by == v.shared && t.digest == sha256.Sum256([]byte(token)) {
 		return t, nil
 	}
-	return v.Verify(ctx, token)
+	t, err := v.bearer(ctx, token)
+	if err == nil {
+		_, err = v.decideByView(t)
+	}
+	return v.decided(t, err)
 }
 
 func (b *bindings) add(one *binding) bool {

@@ -27,6 +27,9 @@ type Metrics interface {
 	// FetchedKeys is called after each request for the signing keys. The error is nil if the set is known to be
 	// current.
 	FetchedKeys(error)
+	// Introspected is called after each request of Introspection. The error is nil if it was answered, whatever the
+	// answer.
+	Introspected(error)
 }
 
 type noMetrics struct{}
@@ -34,3 +37,4 @@ type noMetrics struct{}
 func (noMetrics) Decided(Result)            {}
 func (noMetrics) Viewed(time.Duration, int) {}
 func (noMetrics) FetchedKeys(error)         {}
+func (noMetrics) Introspected(error)        {}

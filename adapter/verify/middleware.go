@@ -34,7 +34,7 @@ func (v *Verifier) verifyRequest(r *http.Request) (*Token, error) {
 	case scheme == schemeBearer && t.jkt != "":
 		return nil, invalid("bound to a key, so it needs the scheme DPoP and a proof")
 	case scheme == schemeBearer:
-		return t, v.decide(t)
+		return t, v.decide(r.Context(), t, token)
 	case t.jkt == "":
 		return nil, invalid("not bound to a key, so it needs the scheme Bearer")
 	}
@@ -42,7 +42,7 @@ func (v *Verifier) verifyRequest(r *http.Request) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := v.decide(t); err != nil {
+	if err := v.decide(r.Context(), t, token); err != nil {
 		return nil, err
 	}
 	return t, v.proofs.use(p, time.Now())

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -51,9 +52,10 @@ type service struct {
 	down     bool // no response to any request
 	facts    []string
 	streams  map[*stream]bool
-	prover   *signingKey // signs proofs of freshness
-	redirect string      // the response to all requests, if it is not empty
-	refuses  bool        // the response to requests for the stream is 403
+	prover   *signingKey  // signs proofs of freshness
+	redirect string       // the response to all requests, if it is not empty
+	refuses  bool         // the response to requests for the stream is 403
+	asked    http.Handler // of the introspection endpoint; nil: there is none
 }
 
 type stream struct {
@@ -115,6 +117,11 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 	if s.down {
 		return nil, errors.New("connection refused")
 	}
+	if asked := s.asked; r.URL.String() == issuer+"/oauth2/introspect" && asked != nil {
+		s.mu.Unlock()
+		defer s.mu.Lock()
+		return respond(asked, r)
+	}
 	if s.redirect != "" {
 		header := http.Header{"Location": {s.redirect}}
 		return &http.Response{StatusCode: http.StatusTemporaryRedirect, Header: header, Body: http.NoBody}, nil
@@ -147,6 +154,24 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{
 		StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: body{reader, one.end},
 	}, nil
+}
+
+// respond returns the response of h to a request, as it is sent: without what net/http adds for a server.
+func respond(h http.Handler, sent *http.Request) (*http.Response, error) {
+	r := sent.Clone(sent.Context())
+	r.RequestURI, r.RemoteAddr = sent.URL.RequestURI(), "192.0.2.1:1"
+	w, done := httptest.NewRecorder(), make(chan struct{})
+	go func() {
+		defer close(done)
+		h.ServeHTTP(w, r)
+	}()
+	select {
+	case <-done:
+		return w.Result(), nil
+	case <-sent.Context().Done():
+		<-done
+		return nil, context.Cause(sent.Context())
+	}
 }
 
 // body is of a response; closing it ends the stream.
@@ -231,6 +256,14 @@ func (s *service) cut() {
 	s.endStreams()
 }
 
+// cutStream ends all streams, and refuses new ones; everything else works.
+func (s *service) cutStream() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuses = true
+	s.endStreams()
+}
+
 // endStreams needs the lock.
 func (s *service) endStreams() {
 	for one := range s.streams {
@@ -266,7 +299,7 @@ func (s *service) interrupt(d time.Duration) {
 func (s *service) restore() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.down = false
+	s.down, s.refuses = false, false
 }
 
 // start returns a Verifier of s that has its first view. It is closed when the test ends.

@@ -69,6 +69,9 @@ type Config struct {
 	MaxAge time.Duration
 	// OnStale is the policy while the view is stale.
 	OnStale OnStale
+	// Introspection makes the Verifier ask the service about each token while the view is stale. OnStale is then for
+	// tokens about which it gets no answer. It is off if it is nil.
+	Introspection *Introspection
 	// MaxFacts bounds the memory of the view: above it the view is stale. It is 4 million if it is zero.
 	MaxFacts int
 	// Leeway is the difference of clocks that exp, nbf and iat allow for; 30 s if it is zero, at most 60 s.
@@ -98,10 +101,12 @@ type Config struct {
 func (c Config) Format(s fmt.State, verb rune) {
 	type plain Config
 	if c.APIKey != "" {
-		c.APIKey = "[redacted]"
+		c.APIKey = redacted
 	}
 	fmt.Fprintf(s, fmt.FormatString(s, verb), plain(c))
 }
+
+const redacted = "[redacted]"
 
 // LogValue implements [slog.LogValuer].
 func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprintf("%+v", c)) }
@@ -126,7 +131,7 @@ func (c Config) checked() (Config, error) {
 	if c.Audience == "" {
 		return wrong("Audience", "empty: set the id of the application whose access tokens this API accepts")
 	}
-	if len(c.APIKey) < 4 || !strings.HasPrefix(c.APIKey, "ak_") || strings.ContainsFunc(c.APIKey, notVisible) {
+	if !isAPIKey(c.APIKey) {
 		return wrong("APIKey", "not an API key of refreshd: set one (ak_…) with the permission GET on /revocations")
 	}
 	base := strings.TrimSuffix(c.Issuer, "/")
@@ -156,6 +161,13 @@ func (c Config) checked() (Config, error) {
 	}
 	if c.OnStale != Refuse && c.OnStale != AcceptUntilExpiry {
 		return wrong("OnStale", "%d is unknown: set verify.Refuse or verify.AcceptUntilExpiry", int(c.OnStale))
+	}
+	if c.Introspection != nil {
+		own, err := c.Introspection.checked(c.Issuer)
+		if err != nil {
+			return Config{}, err
+		}
+		c.Introspection = &own
 	}
 	if c.MaxFacts == 0 {
 		c.MaxFacts = defaultMaxFacts
@@ -208,6 +220,10 @@ func checkFolderOf(name string) error {
 	return err
 }
 
+func isAPIKey(s string) bool {
+	return len(s) >= 4 && strings.HasPrefix(s, "ak_") && !strings.ContainsFunc(s, notVisible)
+}
+
 func notVisible(r rune) bool { return r <= ' ' || r > '~' }
 
 // checkURL accepts an absolute URL of https, or of http to this host, without user information, query and fragment. Its
@@ -244,6 +260,7 @@ type shared struct {
 	config  Config // checked
 	feed    *feed
 	keys    *keySet
+	asks    *introspector // nil without Introspection
 	cache   *cache
 	proofs  *replays
 	bound   *bindings
@@ -266,7 +283,12 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 	}
 	s.feed = newFeed(c, s.keys)
 	v := &Verifier{s, c.MaxAge}
-	for _, run := range []func(context.Context){s.keys.run, s.feed.run, s.watch} {
+	runs := []func(context.Context){s.keys.run, s.feed.run, s.watch}
+	if c.Introspection != nil {
+		s.asks = newIntrospector(c)
+		runs = append(runs, s.asks.run)
+	}
+	for _, run := range runs {
 		s.running.Go(func() { run(ctx) })
 	}
 	return v, nil
@@ -291,7 +313,8 @@ func (v *Verifier) Require(maxAge time.Duration) *Verifier {
 
 // State describes the view and the keys of a [Verifier].
 type State struct {
-	// Ready reports whether the view is complete and not stale, and the signing keys are known.
+	// Ready reports whether the view is complete and not stale, and the signing keys are known. Introspection does not
+	// make it true.
 	Ready bool
 	// Tenant is the tenant that the stream names; empty before the first response.
 	Tenant string
@@ -310,6 +333,8 @@ type State struct {
 	// Keys is the number of signing keys, and KeysAsOf is when the last successful request for them was made.
 	Keys     int
 	KeysAsOf time.Time
+	// Introspected is when the last request of Introspection was sent that was answered; zero if there was none.
+	Introspected time.Time
 }
 
 // State returns the state at this moment.
@@ -319,6 +344,9 @@ func (v *Verifier) State() State {
 	set := v.keys.current.Load()
 	if set != nil {
 		s.Keys, s.KeysAsOf = len(set.byID), set.asOf
+	}
+	if v.asks != nil {
+		s.Introspected = v.asks.lastAnswer()
 	}
 	s.Ready = s.Complete && s.Age <= v.maxAge && v.keys.serves(set)
 	return s
@@ -342,8 +370,8 @@ type Token struct {
 	Actors []Actor
 	// Claims is the whole payload, a JSON object.
 	Claims json.RawMessage
-	// AsOf is the instant as of which the view was complete that the token was checked against. It has a monotonic
-	// reading.
+	// AsOf is the instant as of which the view was complete that the token was checked against, or, for one that was
+	// accepted by introspection, the instant before the request was sent. It has a monotonic reading.
 	AsOf time.Time
 
 	subject subject
@@ -367,27 +395,66 @@ func (t *Token) HasRole(role string) bool { return slices.Contains(t.Roles, role
 
 // Verify verifies an access token that was presented as a bearer token. It refuses one that is bound to a key (cnf).
 //
-// It makes no request, with one exception: for a key id that is not in the key set it waits for one request for the
-// set, at most once in 10 s. The errors are ErrInvalid, ErrExpired, ErrRevoked and ErrStale, in this order.
+// It makes no request, with two exceptions. For a key id that is not in the key set it waits for one request for the
+// set, at most once in 10 s. With Config.Introspection, while the view is stale, it waits for one about the token. The
+// end of ctx ends the wait. The errors are ErrInvalid, ErrExpired, ErrRevoked and ErrStale, in this order.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Token, error) {
-	t, err := v.authenticate(ctx, token)
-	if err == nil && t.jkt != "" {
-		err = invalid("bound to a key, so it needs the scheme DPoP and a proof")
-	}
+	t, err := v.bearer(ctx, token)
 	if err == nil {
-		err = v.decide(t)
+		err = v.decide(ctx, t, token)
 	}
 	return v.decided(t, err)
 }
 
-// decide checks t against the view and sets its AsOf.
-func (v *Verifier) decide(t *Token) error {
-	now := v.look()
-	if err := v.check(t, now); err != nil {
+// bearer is authenticate for a token that is presented without proof.
+func (v *Verifier) bearer(ctx context.Context, token string) (*Token, error) {
+	t, err := v.authenticate(ctx, token)
+	if err == nil && t.jkt != "" {
+		err = invalid("bound to a key, so it needs the scheme DPoP and a proof")
+	}
+	return t, err
+}
+
+// decide checks t, whose text is token, against the view, or by introspection while that is stale, and sets its AsOf.
+func (v *Verifier) decide(ctx context.Context, t *Token, token string) error {
+	now, err := v.decideByView(t)
+	if v.asks == nil || !v.isStale(now) || err != nil && !errors.Is(err, ErrStale) {
 		return err
 	}
-	t.AsOf = now.asOf
-	return nil
+	if err := v.keys.selects(t.subject.kid, t.key); err != nil {
+		return err
+	}
+	if tenant := *v.feed.tenant.Load(); t.TenantID == "" || tenant != "" && tenant != t.TenantID {
+		return err
+	}
+	a, failure := v.asks.ask(ctx, t, token, v.maxAge)
+	// That may have taken a while: facts may have come, and the token may have expired. A view that is fresh again is
+	// later than the answer.
+	now, err = v.decideByView(t)
+	switch {
+	case !v.isStale(now), err != nil && !errors.Is(err, ErrStale):
+		return err
+	case failure != nil && err != nil:
+		return fmt.Errorf("%w; introspection: %w", err, failure)
+	case failure != nil: // AcceptUntilExpiry
+		return nil
+	case !a.active && now.at.After(t.ExpiresAt):
+		return ErrExpired
+	case !a.active:
+		return ErrRevoked
+	}
+	t.AsOf = a.sent
+	return v.keys.selects(t.subject.kid, t.key)
+}
+
+// decideByView checks t against the view, which it returns, and sets the AsOf of t.
+func (v *Verifier) decideByView(t *Token) (view, error) {
+	now := v.look()
+	err := v.check(t, now)
+	if err == nil {
+		t.AsOf = now.asOf
+	}
+	return now, err
 }
 
 // view is how fresh the facts are at an instant.
@@ -410,7 +477,10 @@ func (s *shared) look() view {
 	return now
 }
 
-// check returns why t is refused, nil if it is not.
+// isStale reports whether a view is too old for this Verifier, or incomplete.
+func (v *Verifier) isStale(now view) bool { return !now.complete || now.age > v.maxAge }
+
+// check returns why t is refused by the view, nil if it is not.
 func (v *Verifier) check(t *Token, now view) error {
 	switch {
 	case v.expired(t, now.at):

@@ -63,6 +63,27 @@ func TestNewFailsForAWrongConfigurationOnly(t *testing.T) {
 		}, []string{"Config.PublicURL", "RequestURL"}},
 		{"a public URL with a query", func(c *verify.Config) { c.PublicURL = "https://api.example?x" },
 			[]string{"Config.PublicURL", "query"}},
+		{"introspection", asking(nil), nil},
+		{"introspection by a client", asking(func(i *verify.Introspection) {
+			i.APIKey, i.Authorize = "", func(r *http.Request) { r.SetBasicAuth(audience, "x") }
+		}), nil},
+		{"introspection without a credential", asking(func(i *verify.Introspection) { i.APIKey = "" }),
+			[]string{"Config.Introspection.APIKey", "POST on /oauth2/introspect", "Authorize"}},
+		{"introspection with another secret", asking(func(i *verify.Introspection) { i.APIKey = "sk_top-secret" }),
+			[]string{"Config.Introspection.APIKey", "ak_"}},
+		{"introspection with two credentials", asking(func(i *verify.Introspection) {
+			i.Authorize = func(*http.Request) {}
+		}), []string{"Config.Introspection.APIKey", "Authorize"}},
+		{"introspection by http", asking(func(i *verify.Introspection) { i.URL = "http://id.example/introspect" }),
+			[]string{"Config.Introspection.URL", "https"}},
+		{"a long time-out", asking(func(i *verify.Introspection) { i.Timeout = 11 * time.Second }),
+			[]string{"Config.Introspection.Timeout", "10s"}},
+		{"a time-out below zero", asking(func(i *verify.Introspection) { i.Timeout = -1 }),
+			[]string{"Config.Introspection.Timeout"}},
+		{"fewer than no requests", asking(func(i *verify.Introspection) { i.Concurrent = -1 }),
+			[]string{"Config.Introspection.Concurrent"}},
+		{"a rate below zero", asking(func(i *verify.Introspection) { i.Rate = -1 }),
+			[]string{"Config.Introspection.Rate"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
@@ -423,6 +444,7 @@ type metrics struct {
 	decided map[verify.Result]int
 	keys    int
 	viewed  int
+	asked   []error // the results of introspections
 }
 
 func (m *metrics) Decided(r verify.Result) {
@@ -441,6 +463,12 @@ func (m *metrics) FetchedKeys(error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.keys++
+}
+
+func (m *metrics) Introspected(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked = append(m.asked, err)
 }
 
 // A signature is verified once. Everything that can end a token is checked each time, and what a caller does with a

@@ -124,6 +124,10 @@ func (s *service) oauth(ctx context.Context, c config.Config, publicURL string) 
 		return nil, err
 	}
 	minter := usecase.Minter{Keys: s.keys, Signer: s.signer, PublicURL: publicURL}
+	assertions := &usecase.Assertions{
+		Signer: s.signer, Applications: s.store, Once: s.store, PublicURL: publicURL, RootTenant: c.RootTenant,
+		Clock: s.clock,
+	}
 	return &oauthapi.API{
 		Exchange: &usecase.Exchange{
 			Tokens: s.store, Applications: s.store, Minter: minter, Clock: s.clock, Restored: c.Restored,
@@ -134,10 +138,12 @@ func (s *service) oauth(ctx context.Context, c config.Config, publicURL string) 
 		Introspect: &usecase.Introspect{
 			Tokens: s.store, Keys: s.keys, Clock: s.clock, PublicURL: publicURL, Restored: c.Restored,
 		},
-		Authenticate: &usecase.AuthenticateClient{Applications: s.store, Keys: s.keys},
-		Publish:      s.publishing(c, publicURL),
-		RootTenant:   c.RootTenant,
-		URL:          publicURL, TenantID: tenantID,
+		Authenticate: &usecase.AuthenticateClient{
+			Applications: s.store, Keys: s.keys, Assertion: assertions.Check,
+		},
+		Publish:    s.publishing(c, publicURL),
+		RootTenant: c.RootTenant,
+		URL:        publicURL, TenantID: tenantID,
 		Exchanged: s.exchanged,
 	}, nil
 }

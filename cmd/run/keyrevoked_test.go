@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +63,7 @@ func keyIDOf(t *testing.T, accessToken string) string {
 
 // A signing key that is revoked through one process is refused by a resource server on the stream of another one,
 // within a second of the response: a holder of the key can sign any claims. This holds for a shared key and for one of
-// the tenant.
+// the tenant. By then introspection says in both processes that its tokens are not active.
 func TestAResourceServerOfAnotherProcessRefusesARevokedSigningKey(t *testing.T) {
 	databases := map[string]func(*testing.T) string{
 		"SQLite":     newSQLite,
@@ -74,7 +75,7 @@ func TestAResourceServerOfAnotherProcessRefusesARevokedSigningKey(t *testing.T) 
 			if name == "PostgreSQL" {
 				ran(t, environ, "migrate")
 			}
-			one, _ := replicaOn(t, environ)
+			one, first := replicaOn(t, environ)
 			signing := usecase.NewKey{Kind: domain.KeySigning, Algorithm: domain.ES256}
 			generate := func() { // a key that signs, or one that is published for later
 				t.Helper()
@@ -84,7 +85,9 @@ func TestAResourceServerOfAnotherProcessRefusesARevokedSigningKey(t *testing.T) 
 			}
 			generate()
 			generate()
-			permissions := domain.Permissions{"/jwt/issue": {"POST"}, domain.RevocationsPermission: {"GET"}}
+			permissions := domain.Permissions{
+				"/jwt/issue": {"POST"}, "/oauth2/introspect": {"POST"}, domain.RevocationsPermission: {"GET"},
+			}
 			if _, err := one.applier().Do(t.Context(), admin.Kickstart{
 				Tenants: []admin.KickstartTenant{{
 					Tenant:       domain.Tenant{ID: "acme", Name: "Acme"},
@@ -119,6 +122,24 @@ func TestAResourceServerOfAnotherProcessRefusesARevokedSigningKey(t *testing.T) 
 				}
 				t.Fatalf("%s: got %v, want %v within %s", what, got, want, limit)
 			}
+			isActive := func(what, token string, want bool) {
+				t.Helper()
+				for process, server := range map[string]*httptest.Server{"one": first, "the other": api} {
+					r := httptest.NewRequest("POST", "/t/acme/oauth2/introspect",
+						strings.NewReader(url.Values{"token": {token}}.Encode()))
+					r.Header.Set("Authorization", "Bearer "+oldKey)
+					r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+					w := httptest.NewRecorder()
+					server.Config.Handler.ServeHTTP(w, r)
+					var got struct{ Active *bool }
+					if err := json.Unmarshal(w.Body.Bytes(), &got); w.Code != 200 || err != nil || got.Active == nil {
+						t.Fatalf("%s: %s process: got %d %s", what, process, w.Code, w.Body)
+					}
+					if *got.Active != want {
+						t.Errorf("%s: active %t in %s process", what, *got.Active, process)
+					}
+				}
+			}
 			revoked, shared, own := map[string]bool{}, 0, 0
 			for shared == 0 || own == 0 {
 				token := issuedToken(t, api.Config.Handler)
@@ -127,6 +148,7 @@ func TestAResourceServerOfAnotherProcessRefusesARevokedSigningKey(t *testing.T) 
 					t.Fatalf("%s signs, which is revoked", kid)
 				}
 				until("before", token, time.Minute, nil)
+				isActive("before", token, true)
 				key, err := one.keys.Revoke(t.Context(), domain.Service(), kid, usecase.RevokeKey{})
 				if err != nil {
 					t.Fatal(err)
@@ -136,6 +158,7 @@ func TestAResourceServerOfAnotherProcessRefusesARevokedSigningKey(t *testing.T) 
 				} else {
 					own++
 				}
+				isActive("revoked", token, false)
 				until("revoked", token, time.Second, verify.ErrRevoked)
 				next := issuedToken(t, api.Config.Handler)
 				until("the next key", next, time.Second, nil)

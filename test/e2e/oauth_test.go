@@ -66,33 +66,35 @@ func TestAnOAuthClientRefreshesUnchanged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// The names of the tests are those of the checks in the table of INTEGRATING.md.
 		for name, c := range map[string]struct {
 			id, secret string
 			style      oauth2.AuthStyle
 		}{
-			"public":              {"spa", "", oauth2.AuthStyleInParams},
-			"public, by Basic":    {"spa", "", oauth2.AuthStyleInHeader},
-			"public, found out":   {"spa", "", oauth2.AuthStyleAutoDetect},
-			"client_secret_basic": {"web", clientSecret, oauth2.AuthStyleInHeader},
-			"client_secret_post":  {"web", clientSecret, oauth2.AuthStyleInParams},
-			"a secret, found out": {"web", clientSecret, oauth2.AuthStyleAutoDetect},
+			"public client":            {"spa", "", oauth2.AuthStyleInParams},
+			"public client, by Basic":  {"spa", "", oauth2.AuthStyleInHeader},
+			"public client, found out": {"spa", "", oauth2.AuthStyleAutoDetect},
+			"client_secret_basic":      {"web", clientSecret, oauth2.AuthStyleInHeader},
+			"client_secret_post":       {"web", clientSecret, oauth2.AuthStyleInParams},
+			"a secret, found out":      {"web", clientSecret, oauth2.AuthStyleAutoDetect},
 		} {
-			endpoint := provider.Endpoint()
-			endpoint.AuthStyle = c.style
-			config := oauth2.Config{ClientID: c.id, ClientSecret: c.secret, Endpoint: endpoint}
-			issued := s.issue(t, "ada", c.id)
-			got, err := config.TokenSource(ctx, expired(issued.RefreshToken)).Token()
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-				continue
-			}
-			if got.RefreshToken == issued.RefreshToken || !got.Valid() || got.TokenType != "Bearer" {
-				t.Errorf("%s: got type %s, valid %t, the same refresh token %t", name, got.TokenType, got.Valid(),
-					got.RefreshToken == issued.RefreshToken)
-			}
-			if _, err := provider.Verifier(&oidc.Config{ClientID: c.id}).Verify(ctx, got.AccessToken); err != nil {
-				t.Errorf("%s: the access token: %v", name, err)
-			}
+			t.Run(name, func(t *testing.T) {
+				endpoint := provider.Endpoint()
+				endpoint.AuthStyle = c.style
+				config := oauth2.Config{ClientID: c.id, ClientSecret: c.secret, Endpoint: endpoint}
+				issued := s.issue(t, "ada", c.id)
+				got, err := config.TokenSource(ctx, expired(issued.RefreshToken)).Token()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.RefreshToken == issued.RefreshToken || !got.Valid() || got.TokenType != "Bearer" {
+					t.Errorf("got type %s, valid %t, the same refresh token %t", got.TokenType, got.Valid(),
+						got.RefreshToken == issued.RefreshToken)
+				}
+				if _, err := provider.Verifier(&oidc.Config{ClientID: c.id}).Verify(ctx, got.AccessToken); err != nil {
+					t.Errorf("the access token: %v", err)
+				}
+			})
 		}
 		s.refusedClients(ctx, t, provider.Endpoint())
 	})

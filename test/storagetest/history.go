@@ -190,6 +190,7 @@ func (h *history) exchange() {
 		Generation:     mostly(h, t.Generation, t.Generation-1, t.Generation-1, t.Generation-2, t.Generation+1),
 		Now:            h.instant(t.RefreshToken, p),
 		TenantID:       mostly(h, t.TenantID, "", "other"),
+		ApplicationID:  mostly(h, t.ApplicationID, "", "", "shop", "bar", "none"),
 		Authenticated:  h.random.IntN(4) > 0,
 		Binding:        mostly(h, t.Binding, t.Binding, "", "another"),
 		AccessTokenTTL: mostly(h, 0, time.Minute, time.Hour),

@@ -447,6 +447,13 @@ var promiseMutants = []mutant{
 	},
 	{
 		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
+		fault:  "a history ignores the application of an exchange",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) { c.ApplicationID = "" })
+		},
+	},
+	{
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "an exchange ignores the binding",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) { c.Binding = s.Token.Binding })

@@ -1,5 +1,5 @@
-// Package dpop makes DPoP proofs for tests, as a client does (RFC 9449). It uses the standard library alone, so that no
-// code of the service tests itself.
+// Package dpop makes DPoP proofs (RFC 9449) and assertions (RFC 7523) for tests, as a client does. It uses the standard
+// library alone, so that no code of the service tests itself.
 package dpop
 
 import (
@@ -55,6 +55,37 @@ func (k Key) Proof(
 		"typ": "dpop+jwt", "alg": "ES256", "jwk": map[string]any{"kty": "EC", "crv": "P-256", "x": x, "y": y},
 	}
 	claims := map[string]any{"jti": rand.Text(), "htm": method, "htu": url, "iat": now.Unix()}
+	return k.sign(t, header, claims, change)
+}
+
+// KeyID is the kid of the key in its Set.
+const KeyID = "client-key"
+
+// Set returns the JWK Set (RFC 7517, section 5) with the public key.
+func (k Key) Set(t testing.TB) string {
+	t.Helper()
+	x, y := k.point(t)
+	return `{"keys":[{"kty":"EC","crv":"P-256","kid":"` + KeyID + `","x":"` + x + `","y":"` + y + `"}]}`
+}
+
+// Assertion makes an assertion of a client for an audience, valid from now for a minute (RFC 7523, section 3). Each
+// change alters its header and claims before it is signed.
+func (k Key) Assertion(
+	t testing.TB, clientID, audience string, now time.Time, change ...func(header, claims map[string]any),
+) string {
+	t.Helper()
+	header := map[string]any{"typ": "JWT", "alg": "ES256", "kid": KeyID}
+	claims := map[string]any{
+		"iss": clientID, "sub": clientID, "aud": audience, "jti": rand.Text(), "iat": now.Unix(),
+		"exp": now.Add(time.Minute).Unix(),
+	}
+	return k.sign(t, header, claims, change)
+}
+
+func (k Key) sign(
+	t testing.TB, header, claims map[string]any, change []func(header, claims map[string]any),
+) string {
+	t.Helper()
 	for _, f := range change {
 		f(header, claims)
 	}

@@ -29,7 +29,7 @@ var oauthKinds = []oauthKind{
 	{name: "JSON", application: application, build: jsonRequest, json: true},
 	{name: "OAuth, public client", application: application, build: tokenRequest},
 	{name: "OAuth, client_secret_basic", application: confidential, build: tokenRequest},
-	// {name: "OAuth, private_key_jwt", application: asserting, build: tokenRequest},
+	{name: "OAuth, private_key_jwt", application: asserting, build: tokenRequest},
 	{name: "JSON, DPoP", application: application, build: jsonRequest, json: true, bound: true},
 	{name: "OAuth, public client, DPoP", application: application, build: tokenRequest, bound: true},
 }

@@ -1,10 +1,17 @@
-// Command interop generates clients from the service's own document, with common generators, and runs them:
+// Command interop runs programs that others wrote with the real binary.
+//
+// The part generators makes clients from the service's own document, with common generators, and runs them:
 // oapi-codegen for Go, openapi-typescript with openapi-fetch for TypeScript. Each client is compiled with all checks
 // and without a cast, so its requests and responses are typed. Then it issues, exchanges, lists, changes and revokes
-// with the real binary after a first start. The commands on the page /docs are pasted into a shell there too.
+// after a first start. The commands on the page /docs are pasted into a shell there too.
 //
-// Lock files in testdata pin the generators and their dependencies, which are fetched if they are missing. So this is
-// not part of `make test`, which has TestTheDocumentHasNoShapeThatGeneratorsRefuse and needs no network.
+// The part clients runs libraries for OAuth 2 and JWT, as their documentation says, with a service on SQLite and with
+// one on PostgreSQL: they find the endpoints by the issuer alone, refresh, revoke and introspect, and verify access
+// tokens. A run of all of them writes the table of INTEGRATING.md.
+//
+// Lock files in testdata pin the libraries and their dependencies, which are fetched if they are missing. So this is
+// not part of `make test`, which has TestTheDocumentHasNoShapeThatGeneratorsRefuse and
+// TestTheTableOfIntegratingIsThatOfTheRuns, and needs no network.
 package main
 
 import (
@@ -12,266 +19,67 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"html"
-	"io"
-	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"slices"
-	"strings"
-
-	"go.yaml.in/yaml/v3"
+	"time"
 
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-func main() {
-	rig.Main("interop", func(ctx context.Context, args []string) error {
-		flags := flag.NewFlagSet("interop", flag.ContinueOnError)
-		flags.Usage = func() {
-			fmt.Fprintln(flags.Output(), "go run ./test/system/interop: from the top of the tree")
-		}
-		if err := flags.Parse(args); err != nil {
-			return err
-		}
-		return run(ctx, "test/system/interop/testdata")
-	})
+// part is a part that can be run alone.
+type part struct {
+	name, about string
+	run         func(context.Context, *run) error
 }
 
-// run runs the whole test. testdata is the folder with the other inputs of the generators.
-func run(ctx context.Context, testdata string) (err error) {
-	dir, err := os.MkdirTemp("", "refreshd-interop")
+// Label implements rig.Part.
+func (p part) Label() (name, about string) { return p.name, p.about }
+
+var parts = []part{
+	{"generators", "clients that are made from openapi.yaml, and the commands on /docs", generators},
+	{"clients", "libraries for OAuth 2 and JWT, on SQLite and PostgreSQL, which fill the table of INTEGRATING.md",
+		clientsPart},
+}
+
+// run is what the parts share.
+type run struct {
+	program  rig.Program
+	dir      string // for files of the run
+	testdata string // the folder of the scripts
+	only     string // the clients to run, separated by commas; empty for all
+	begun    time.Time
+}
+
+func main() { rig.Main("interop", start) }
+
+func start(ctx context.Context, args []string) (err error) {
+	flags := flag.NewFlagSet("interop", flag.ContinueOnError)
+	parse := rig.PartFlag(flags, "Runs programs that others wrote with the service. From the top of the tree.", parts,
+		parts)
+	only := flags.String("client", "", "only these clients, separated by commas; the table is then not written")
+	chosen, err := parse(args)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	program, err := rig.Build(ctx, dir, rig.BuildOptions{})
-	if err != nil {
+	r := &run{testdata: "test/system/interop/testdata", only: *only, begun: time.Now()}
+	if r.dir, err = os.MkdirTemp("", "refreshd-interop-"); err != nil {
 		return err
 	}
-	service, err := program.Serve(ctx, rig.Settings{
-		Database: "sqlite:" + filepath.Join(dir, "first", "refreshd.db"),
-		Env:      []string{"REFRESHD_PUBLIC_URL=", "REFRESHD_MASTER_KEY="},
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, service.Stop()) }()
-	key, err := os.ReadFile(filepath.Join(dir, "first", "first-api-key"))
-	if err != nil {
-		return err
-	}
-	c, err := readDocument(ctx, "http://"+service.API, strings.TrimSpace(string(key)))
-	if err != nil {
-		return err
-	}
-	fmt.Printf("the document of %s: tenant %s, application %s\n", c.url, c.tenant, c.application)
-	return service.Explain(errors.Join(
-		c.paste(ctx),
-		c.oapiCodegen(ctx, filepath.Join(testdata, "go"), filepath.Join(dir, "go")),
-		c.openapiTypeScript(ctx, filepath.Join(testdata, "typescript"), filepath.Join(dir, "typescript")),
-	))
-}
-
-// A caller is what a client has to know. All but the API key is from the document.
-type caller struct {
-	document                      []byte
-	url, tenant, application, key string
-}
-
-func readDocument(ctx context.Context, at, key string) (*caller, error) {
-	text, err := get(ctx, at+"/openapi.yaml")
-	if err != nil {
-		return nil, err
-	}
-	var document struct {
-		Servers []struct{ URL string }
-		Paths   map[string]struct {
-			Post struct {
-				RequestBody struct {
-					Content map[string]struct {
-						Examples map[string]struct {
-							Value struct {
-								ApplicationsID string `yaml:"applicationsId"`
-							}
-						}
-					}
-				} `yaml:"requestBody"`
-			}
-		}
-		Components struct {
-			SecuritySchemes map[string]struct {
-				Example string `yaml:"x-example"`
-			} `yaml:"securitySchemes"`
-		}
-	}
-	if err := yaml.Unmarshal(text, &document); err != nil {
-		return nil, err
-	}
-	c := &caller{document: text, key: key, tenant: document.Components.SecuritySchemes["tenant"].Example}
-	issue := document.Paths["/jwt/issue"].Post.RequestBody.Content["application/json"]
-	c.application = issue.Examples["minimal"].Value.ApplicationsID
-	if len(document.Servers) == 1 {
-		c.url = document.Servers[0].URL
-	}
-	if c.url != at || c.tenant != "default" || c.application != "demo" {
-		return nil, fmt.Errorf("the document names %q, %q, %q; want %s, and what a first start makes",
-			c.url, c.tenant, c.application, at)
-	}
-	return c, nil
-}
-
-func get(ctx context.Context, url string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := rig.Client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("GET %s: %s", url, response.Status)
-	}
-	return text, err
-}
-
-func (c *caller) oapiCodegen(ctx context.Context, from, dir string) error {
-	if err := c.prepare(from, dir, "refreshd"); err != nil {
-		return err
-	}
-	for _, command := range [][]string{
-		{"go", "tool", "oapi-codegen", "-config", "oapi-codegen.yaml", "openapi.yaml"},
-		{"go", "vet", "./..."},
-		{"go", "build", "-o", "interop", "."},
-	} {
-		if err := c.quietly(ctx, dir, command...); err != nil {
-			return fmt.Errorf("oapi-codegen: %w", err)
-		}
-	}
-	return c.call(ctx, dir, "oapi-codegen", "./interop")
-}
-
-func (c *caller) openapiTypeScript(ctx context.Context, from, dir string) error {
-	if err := c.prepare(from, dir); err != nil {
-		return err
-	}
-	for _, command := range [][]string{
-		{"npm", "ci", "--ignore-scripts", "--no-fund", "--no-audit"},
-		{"node_modules/.bin/openapi-typescript", "openapi.yaml", "-o", "refreshd.d.ts"},
-		{"node_modules/.bin/tsc"},
-	} {
-		if err := c.quietly(ctx, dir, command...); err != nil {
-			return fmt.Errorf("openapi-typescript: %w", err)
-		}
-	}
-	return c.call(ctx, dir, "openapi-typescript", "node", "out/main.js")
-}
-
-// prepare makes the folder of a client with the document.
-func (c *caller) prepare(from, dir string, folders ...string) error {
-	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
-		return err
-	}
-	for _, folder := range folders {
-		if err := os.Mkdir(filepath.Join(dir, folder), 0o755); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(filepath.Join(dir, "openapi.yaml"), c.document, 0o644)
-}
-
-// quietly runs a command in dir. The error has its output.
-func (c *caller) quietly(ctx context.Context, dir string, command ...string) error {
-	run := exec.CommandContext(ctx, command[0], command[1:]...)
-	if strings.Contains(command[0], "/") {
-		run.Path = filepath.Join(dir, command[0])
-		run.Err = nil
-	}
-	run.Dir = dir
-	run.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
-	if out, err := run.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, out)
-	}
-	fmt.Printf("  %s\n", strings.Join(command, " "))
-	return nil
-}
-
-// call runs a client, which prints what it does.
-func (c *caller) call(ctx context.Context, dir, name string, command ...string) error {
-	run := exec.CommandContext(ctx, command[0], command[1:]...)
-	if strings.HasPrefix(command[0], "./") {
-		run.Path, run.Err = filepath.Join(dir, command[0]), nil
-	}
-	run.Dir, run.Stdout, run.Stderr = dir, os.Stdout, os.Stderr
-	run.Env = append(os.Environ(), c.environment()...)
-	fmt.Printf("%s\n", name)
-	if err := run.Run(); err != nil {
-		return fmt.Errorf("%s: the client: %w", name, err)
-	}
-	return nil
-}
-
-func (c *caller) environment() []string {
-	return []string{"BASE_URL=" + c.url, "TENANT=" + c.tenant, "APPLICATION=" + c.application, "API_KEY=" + c.key}
-}
-
-var (
-	code     = regexp.MustCompile(`(?s)<code>(curl .*?)</code>`)
-	tag      = regexp.MustCompile(`<[^>]*>`)
-	status   = regexp.MustCompile(`(?m)^HTTP/1\.1 ([0-9]{3}) `)
-	codes400 = regexp.MustCompile(`"code":"([^"]*)"`)
-)
-
-// excused are the refusals of examples whose token string, id or instants can only be invented. No other refusal is
-// accepted.
-var excused = []string{
-	"[invalid]refreshToken", "[invalid]refreshTokenId", "[invalid]insertInstant", "[invalid]expirationInstant",
-}
-
-// paste runs the commands on the page /docs.
-func (c *caller) paste(ctx context.Context) error {
-	page, err := get(ctx, c.url+"/docs")
-	if err != nil {
+	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
+	r.progress("building the service")
+	if r.program, err = rig.Build(ctx, r.dir, rig.BuildOptions{}); err != nil {
 		return err
 	}
 	var errs []error
-	statuses := map[string]int{}
-	commands := code.FindAllStringSubmatch(string(page), -1)
-	for _, match := range commands {
-		command := html.UnescapeString(tag.ReplaceAllString(match[1], ""))
-		if !strings.Contains(command, "://") { // a sentence about an option
-			continue
-		}
-		shell := exec.CommandContext(ctx, "bash", "-c", command)
-		shell.Env = append(os.Environ(), c.environment()...)
-		out, err := shell.Output()
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", command, err))
-			continue
-		}
-		got := ""
-		if m := status.FindSubmatch(out); m != nil {
-			got = string(m[1])
-		}
-		statuses[got]++
-		codes := codes400.FindAllStringSubmatch(string(out), -1)
-		refused := slices.ContainsFunc(codes, func(m []string) bool { return !slices.Contains(excused, m[1]) })
-		switch {
-		case got == "400" && len(codes) > 0 && !refused:
-		case got == "200" || got == "404":
-		default:
-			errs = append(errs, fmt.Errorf("it does not work when pasted: %s\n%s", command, out))
+	for _, p := range chosen {
+		r.progress("%s: %s", p.name, p.about)
+		if err := p.run(ctx, r); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
 		}
 	}
-	if len(commands) < 10 || statuses["200"] < 5 {
-		errs = append(errs, fmt.Errorf("%d commands on the page, by status %v: too few to prove anything",
-			len(commands), statuses))
-	}
-	fmt.Printf("pasted %d commands of /docs, by status: %v\n", len(commands), statuses)
 	return errors.Join(errs...)
+}
+
+// progress prints what the run does, with the seconds since its start.
+func (r *run) progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%5.0fs  %s\n", time.Since(r.begun).Seconds(), fmt.Sprintf(format, args...))
 }
