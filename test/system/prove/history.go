@@ -33,8 +33,9 @@ type history struct {
 	Operations  []*operation
 
 	tenant, user string
-	open         int  // calls that are running
-	closed       bool // whether no further call is made
+	key          *boundKey // nil for a refresh token that is bound to none
+	open         int       // calls that are running
+	closed       bool      // whether no further call is made
 }
 
 // lingers is for how long a call without a response may still take effect, and a revocation on refresh tokens that are
@@ -171,7 +172,7 @@ func (r *recorder) calling(client int, in input, as concerns, wide bool) *pendin
 // concern adds the call to a history, if it concerns it.
 func (p *pending) concern(h *history) {
 	in := p.in
-	in.Kind, in.Rules = p.concerns(h), h.Application
+	in.Kind, in.Rules, in.Bound = p.concerns(h), h.Application, h.key != nil
 	if in.Kind == "" {
 		return
 	}

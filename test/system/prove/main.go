@@ -304,10 +304,11 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 		caller:   newCaller(backendKey, found),
 		recorder: newRecorder(func(h *history) { k.complete <- h }),
 		replicas: world.replicas(),
+		dialects: true,
 	}
 	random := func(n int) *rand.Rand { return rand.New(rand.NewPCG(o.seed, uint64(n))) }
 	var callers sync.WaitGroup
-	const perDevice = 4 // its tabs, and a thief
+	const perDevice = intrusion + 1 // its tabs, a thief, and an intruder
 	for i := range o.devices {
 		callers.Go(func() { c.devices(running, random(i), i*perDevice) })
 	}

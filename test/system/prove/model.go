@@ -83,7 +83,8 @@ type rules struct {
 	limit          int     // of a user's refresh tokens in the application; 0 for none
 	fixed          bool
 	reusable       bool
-	authenticated  bool // an exchange needs an API key
+	authenticated  bool // an exchange needs an API key, or the client's authentication
+	confidential   bool // the application is a client with a secret, which is authenticated for that reason
 	replayTolerant bool // a replay is refused, and the refresh token stays active
 }
 
@@ -111,7 +112,10 @@ type input struct {
 	Kind       kind
 	Rules      string // the application's, by its name
 	Generation uint32 `json:",omitempty"` // of the string that an exchange presents
-	APIKey     bool   `json:",omitempty"`
+	APIKey     bool   `json:",omitempty"` // or the secret of the client
+	Foreign    bool   `json:",omitempty"` // it names another tenant, or another client
+	Bound      bool   `json:",omitempty"` // the refresh token is bound to a key
+	Key        bool   `json:",omitempty"` // the call proves possession of that key
 	At         span   // on the clock of the service that was called
 	Earlier    bool   `json:",omitempty"` // the service may run the program from before the revocation stream
 
@@ -149,7 +153,9 @@ const (
 	expired   = "expired"
 	revoked   = "revoked"
 	replayed  = "replayed"
-	unproved  = "unproved" // 401: the application asks for an API key
+	unproved  = "unproved" // 401: the application asks for an API key, or the client for its secret
+	unbound   = "unbound"  // the refresh token is bound to a key, of which there is no proof
+	limited   = "limited"  // 429
 )
 
 // token is the state: one refresh token. It is comparable.
@@ -195,11 +201,14 @@ func (t token) exchange(r rules, in input) (ways []branch) {
 	p, g := in.Generation, t.Generation
 	refuse := func(word string) { ways = append(ways, branch{word: word, after: t}) }
 	switch {
-	case !t.Issued:
+	case !t.Issued, in.Foreign:
 		refuse(invalid)
 		return ways
 	case r.authenticated && !in.APIKey:
 		refuse(unproved)
+		return ways
+	case in.Bound && !in.Key:
+		refuse(unbound)
 		return ways
 	case t.Revoked:
 		refuse(revoked)
@@ -300,8 +309,8 @@ func (t token) step(r rules, in input) (ways []branch) {
 			ways = append(ways, branch{word: done, after: t})
 		}
 		return ways
-	case exchange:
-		return t.exchange(r, in)
+	case exchange: // the limit of its rate comes before anything is read
+		return append(t.exchange(r, in), branch{word: limited, after: t})
 	case revokeWide: // by epoch: it covers what was issued before
 		after := t
 		after.Revoked = t.Issued
@@ -427,7 +436,9 @@ func (o output) tellsTime(r rules, at *span) bool {
 // endsWith reports whether an access token ends after its lifetime, or with the refresh token if that is sooner, and
 // whether the refresh token has as many seconds left as the response says.
 func (t *token) endsWith(r rules, at span, out output) bool {
-	t.ExpiresAt = t.ExpiresAt.within(span{at.First + out.TokenLeft - second + 1, at.Last + out.TokenLeft})
+	if out.TokenLeft > 0 { // the token endpoint of OAuth does not say it
+		t.ExpiresAt = t.ExpiresAt.within(span{at.First + out.TokenLeft - second + 1, at.Last + out.TokenLeft})
+	}
 	end := out.Minted + r.access
 	if out.Ends < end {
 		end = out.Ends
@@ -550,13 +561,13 @@ type losses struct {
 
 func newLosses(calls []input) *losses {
 	type asked struct {
-		kind       kind
-		generation uint32
-		apiKey     bool
+		kind                 kind
+		generation           uint32
+		apiKey, foreign, key bool
 	}
 	l, place := &losses{calls: calls}, map[asked]int{}
 	for n, in := range calls {
-		what := asked{in.Kind, in.Generation, in.APIKey}
+		what := asked{in.Kind, in.Generation, in.APIKey, in.Foreign, in.Key}
 		i, ok := place[what]
 		if !ok {
 			i = len(l.equal)

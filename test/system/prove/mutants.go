@@ -107,6 +107,7 @@ const (
 	rule          = "domain/exchange.go"
 	record        = "domain/refreshtoken.go"
 	useCase       = "usecase/exchange.go"
+	useClient     = "usecase/client.go"
 )
 
 var (
@@ -343,6 +344,47 @@ var tokenMutants = []mutant{
 	}
 	return Revoked{Selector: selector, At: at, Cookies: cookies}, nil
 `}},
+	},
+	{
+		name: "binding-ignored", says: "a rotation ignores the key that the refresh token is bound to", setting: several,
+		changes: []change{{storeExchange, "length(refresh_tokens.binding) = 0)", "length(refresh_tokens.binding) >= 0)"}},
+	},
+	{
+		name: "any-key", says: "a proof of any key is enough for a bound refresh token", setting: several,
+		changes: []change{
+			{storeExchange, "length(refresh_tokens.binding) = 0)",
+				"length(refresh_tokens.binding) = 0 OR length(` + c.binding + `) = 43)"},
+			{rule, "t.Binding != \"\" && t.Binding != c.Binding:", "t.Binding != \"\" && c.Binding == \"\":"},
+		},
+	},
+	{
+		name: "replay-before-proof", says: "a replay revokes, although the call lacks the proof of the key",
+		setting: several,
+		changes: []change{{rule, "t.Binding != \"\" && t.Binding != c.Binding:",
+			"t.Binding != \"\" && t.Binding != c.Binding && c.Generation+1 >= t.Generation:"}},
+	},
+	{
+		name: "client-unauthenticated", says: "a client with a secret need not authenticate", setting: several,
+		changes: []change{{"domain/policy.go", " || a.Client.Confidential()", ""}},
+	},
+	{
+		name: "any-secret", says: "a wrong secret authenticates a client", setting: several,
+		changes: []change{{useClient, "	if at < 0 {\n", "	if at = max(at, 0); len(app.Client.Secrets) == 0 {\n"}},
+	},
+	{
+		name: "tenant-ignored", says: "a rotation ignores the tenant that the request names", setting: several,
+		changes: []change{{storeExchange, "= '' OR refresh_tokens.tenant_id = ` + c.tenantID + `)",
+			"= '' OR refresh_tokens.tenant_id <> ` + c.tenantID + ` || 'x')"}},
+	},
+	{
+		name: "client-ignored", says: "a rotation ignores the client that the request names", setting: sharing,
+		changes: []change{
+			onePlace, {storeExchange, "		applicationID[i] = c.ApplicationID\n", ""},
+		},
+	},
+	{
+		name: "limit-too-low", says: "the limit keeps one less than it allows", setting: several,
+		changes: []change{{storeRevoke, "string(r.Reason), keep,\n", "string(r.Reason), keep - 1,\n"}},
 	},
 	{
 		name: "limit-by-id", says: "the limit keeps the highest ids, not the latest logins", setting: several,

@@ -153,8 +153,9 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 			clockOf = rig.ClockFile(m.clockFile)
 		}
 		m.settings.Env = append([]string{
-			clockOf, "REFRESHD_PUBLIC_URL=https://prove.example", "REFRESHD_LOG_LEVEL=warn",
+			clockOf, "REFRESHD_PUBLIC_URL=" + publicURL, "REFRESHD_LOG_LEVEL=warn",
 			"REFRESHD_PURGE_INTERVAL=0s",
+			"REFRESHD_RATE_LIMIT_ADDRESS=0", // all clients have the same
 			fmt.Sprintf("REFRESHD_DATABASE_WRITE_COMBINING=%t", !s.OneByOne),
 		}, env...)
 		if m.clients, err = newWire(fmt.Sprintf("clients %d", i), addresses[3], addresses[0]); err != nil {
