@@ -148,6 +148,14 @@ func (a approach) request(c *caller, to replica, h *history, presented string) r
 	return asked
 }
 
+// limit returns 1 if exchanges are limited.
+func (c *crowd) limit() int {
+	if c.limits {
+		return 1
+	}
+	return 0
+}
+
 func anotherTenant(tenant string) string {
 	if tenant == tenantName(0) {
 		return tenantName(1)
@@ -196,6 +204,8 @@ func (c *crowd) present(
 			return output{Word: got.outcome}
 		case got.status == 401:
 			return output{Word: unproved}
+		case got.status == 429 && c.limits:
+			return output{Word: limited}
 		}
 		return c.unexpected("an exchange", got)
 	})
@@ -238,6 +248,8 @@ func (a answer) plain(h *history) (answer, error) {
 	switch {
 	case a.status == 401:
 		want = "invalid_client"
+	case a.status == 429:
+		want = "temporarily_unavailable"
 	case said.Code == codes[unbound]:
 		want = "invalid_dpop_proof"
 	}

@@ -47,6 +47,7 @@ func newCaller(apiKey string, f *faults) *caller {
 type answer struct {
 	status  int
 	outcome string
+	version string // the ETag
 	body    struct {
 		Data   json.RawMessage
 		Errors struct {
@@ -92,7 +93,7 @@ func (c *caller) send(ctx context.Context, r replica, asked rig.Request) (a answ
 		return answer{}
 	}
 	got := res.Body
-	a = answer{status: res.Status, outcome: res.Header.Get("Refreshd-Outcome"), text: string(got), asked: sent}
+	a = answer{status: res.Status, outcome: res.Header.Get("Refreshd-Outcome"), version: res.Header.Get("ETag"), text: string(got), asked: sent}
 	if len(got) > 0 {
 		if err := json.Unmarshal(got, &a.body); err != nil {
 			c.faults.add("%s %s answered %d with what is not JSON: %.200q", asked.Method, asked.Path, res.Status, got)

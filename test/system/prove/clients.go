@@ -16,6 +16,7 @@ const (
 	usersATenant   = 16
 	backendKey     = "ak_prove_prove_prove_prove_prove"
 	longestSession = 60 // exchanges of one device
+	hasty          = 12 // exchanges in a row, more than the burst of a limited refresh token
 	intrusion      = 4  // the number of the intruder among the clients of a device
 )
 
@@ -40,6 +41,14 @@ var applications = map[string]rules{
 		grace: 10 * second, burst: 1, interval: 4, life: minute, authenticated: true, confidential: true,
 		access: 15 * minute,
 	},
+	changing: {
+		access: 15 * minute, variants: []rules{
+			{grace: 10 * second, burst: 2, interval: 3, life: minute, access: 15 * minute},
+			{grace: 10 * second, burst: 2, interval: 3, life: 2 * minute, access: 15 * minute, reusable: true},
+			{grace: 2 * second, burst: 2, interval: 3, life: 3 * minute, access: 15 * minute, fixed: true},
+			{grace: 10 * second, burst: 2, interval: 3, life: minute, access: 15 * minute, inactive: true},
+		},
+	},
 	"limited": {grace: 30 * second, burst: 2, interval: 10, life: 2 * minute, fixed: true, limit: 2, access: 15 * minute},
 }
 
@@ -51,7 +60,7 @@ var applicationNames = slices.Sorted(maps.Keys(applications))
 // kickstart returns the kickstart file with the tenants and the applications. For resource servers it also has an API
 // key that reads the revocation stream, and an application that is deleted and made again.
 func kickstart(forReach bool) string {
-	names := slices.Clone(applicationNames)
+	names := slices.DeleteFunc(slices.Clone(applicationNames), func(name string) bool { return name == changing })
 	if forReach { // also the program from before the clients with a secret reads it
 		names = append(slices.DeleteFunc(names, func(name string) bool { return applications[name].confidential }), doomed)
 	}
@@ -95,11 +104,12 @@ func kickstart(forReach bool) string {
 		}
 		text += "    ]}\n"
 	}
-	feed := ""
-	if forReach {
+	feed, operates := "", `, "/application": ["*"]`
+	if forReach { // also the program from before this permission reads it
+		operates = ""
 		feed = `, {name: feed, key: ` + feedKey + `, permissions: {endpoints: {"/revocations": ["GET"]}}}`
 	}
-	return text + `apiKeys: [{name: prove, key: ` + backendKey + `, permissions: {endpoints: {"*": ["*"]}}}` + feed + "]\n"
+	return text + `apiKeys: [{name: prove, key: ` + backendKey + `, permissions: {endpoints: {"*": ["*"]` + operates + `}}}` + feed + "]\n"
 }
 
 func tenantName(n int) string { return fmt.Sprintf("tenant-%d", n) }
@@ -113,6 +123,7 @@ type crowd struct {
 	replicas []replica
 	logins   logins
 	words    words
+	limits   bool         // whether the exchanges of a refresh token are limited to a few each second
 	dialects bool         // whether all dialects are used, with outsiders in each
 	out      atomic.Int64 // honest users who lost a session that was not revoked
 }
@@ -180,6 +191,10 @@ func (c *crowd) issue(
 		out, tokenString = c.grant(h, done, a)
 	case a.status == 400 && a.code() == "[duplicate]refreshTokenId":
 		out.Word = duplicate
+	case h.Application == changing && a.status == 400 && a.code() == "[inactive]applicationsId":
+		out.Word = inactive
+	case h.Application == changing && a.status == 404: // it was switched off before the write
+		out.Word = inactive
 	default:
 		c.unexpected("an issue", a)
 	}
@@ -231,7 +246,7 @@ func (l *logins) count(s scope) (begun, ended int) {
 // codes are the error codes of refusals by outcome.
 var codes = map[string]string{
 	invalid: "[invalid]refreshToken", expired: "[expired]refreshToken", revoked: "[revoked]refreshToken",
-	replayed: "[reused]refreshToken", unbound: "[unproved]refreshToken",
+	inactive: "[inactive]refreshToken", replayed: "[reused]refreshToken", unbound: "[unproved]refreshToken",
 }
 
 // exchange exchanges a token string as its owner does, or without the credential that the application asks for.
@@ -500,6 +515,9 @@ func (c *crowd) tab(ctx context.Context, r *rand.Rand, client int, h *history, s
 		if over {
 			return
 		}
+		for range r.IntN(2) * r.IntN(2) * hasty * c.limit() { // a loop of a client that has gone wrong
+			c.exchange(ctx, client, c.replica(r), h, current, withKey)
+		}
 		if r.IntN(8) == 0 { // suspended between reading the storage and sending, so that it sends an old string
 			pause(ctx, r, 4*time.Second)
 		}
@@ -519,6 +537,7 @@ func (c *crowd) insist(
 		case next != "":
 			s.store(next)
 			return out, true
+		case out.Word == inactive || out.Word == limited: // not for long
 		case out.Word != "":
 			s.end()
 			// Only the policy patient promises that an honest user returns in time. Operators revoke.
@@ -537,6 +556,9 @@ func (c *crowd) insist(
 // presents the string that it had, as if the response had been lost, or the current one.
 func (c *crowd) punctual(ctx context.Context, r *rand.Rand, client int, h *history, s *storage) {
 	rules := applications[h.Application]
+	if h.Application == changing {
+		rules = rules.variants[0]
+	}
 	for ctx.Err() == nil {
 		old, over := s.load()
 		if over {

@@ -22,6 +22,11 @@ var testRules = map[string]rules{
 	"forgiving": {grace: 5 * second, burst: 1, interval: 2, life: minute, replayTolerant: true, access: 30 * second},
 	"limited":   {grace: 10 * second, life: minute, access: 30 * second, limit: 2},
 
+	"changing": {grace: 10 * second, life: minute, access: 30 * second, variants: []rules{
+		{grace: 10 * second, life: minute, access: 30 * second},
+		{grace: 10 * second, life: minute, access: 30 * second, inactive: true},
+		{grace: 10 * second, life: minute, access: 30 * second, reusable: true},
+	}},
 	"confidential": {grace: 10 * second, life: minute, access: 30 * second, authenticated: true},
 }
 
@@ -96,6 +101,13 @@ func reading(o operation, first, last instant) operation {
 
 func refused(rules string, generation uint32, at instant, word string) operation {
 	return call(rules, exchange, generation, at, output{Word: word})
+}
+
+// policy is a change of the policy of the application changing.
+func policy(at instant, to uint8) operation {
+	o := call("changing", newPolicy, 0, at, output{Word: done})
+	o.Input.To = to
+	return o
 }
 
 // withoutKey is a call on a refresh token that is bound to a key.
@@ -359,6 +371,27 @@ func TestTheModelTellsRightFromWrong(t *testing.T) {
 		{"no secret, refused", story{issued("confidential", 100), refused("confidential", 1, 105, unproved)}, false},
 		{"no secret, and another client", story{issued("confidential", 100),
 			foreign(refused("confidential", 1, 105, unproved))}, true},
+		{"inactive, refused", story{issued("changing", 100), policy(101, 1), refused("changing", 1, 105, inactive),
+			policy(106, 0), exchanged("changing", 1, 107, rotated, 2, "a2", 107)}, false},
+		{"inactive, answered", story{issued("changing", 100), policy(101, 1),
+			exchanged("changing", 1, 105, rotated, 2, "a2", 105)}, true},
+		{"active again, refused", story{issued("changing", 100), policy(101, 1), policy(102, 0),
+			refused("changing", 1, 105, inactive)}, true},
+		{"inactive, and changed", story{issued("changing", 100), policy(101, 1),
+			refused("changing", 1, 105, inactive), policy(106, 0),
+			exchanged("changing", 1, 107, retried, 2, "a2", 105)}, true},
+		{"inactive by a change without a response that reads no clock", story{issued("changing", 1000),
+			lost(reading(policy(0, 1), 0, 0)), refused("changing", 1, 1005, inactive)}, false},
+		{"inactive by a change without a response", story{issued("changing", 100), lost(policy(101, 1)),
+			exchanged("changing", 1, 103, rotated, 2, "a2", 103), refused("changing", 2, 105, inactive)}, false},
+		{"issued while it is inactive", story{policy(99, 1), issued("changing", 100)}, true},
+		{"not issued while it is inactive", story{policy(99, 1),
+			call("changing", issue, 0, 100, output{Word: inactive})}, false},
+		{"reusable from now on", story{issued("changing", 100), exchanged("changing", 1, 105, rotated, 2, "a2", 105),
+			policy(106, 2), exchanged("changing", 2, 120, unchanged, 2, "b2", 120)}, false},
+		{"reusable, by an older policy", story{issued("changing", 100),
+			exchanged("changing", 1, 105, rotated, 2, "a2", 105), policy(106, 2), policy(107, 0),
+			exchanged("changing", 2, 120, unchanged, 2, "b2", 120)}, true},
 		{"limited, and not changed", story{issued("web", 100), refused("web", 1, 105, limited),
 			exchanged("web", 1, 106, rotated, 2, "a2", 106)}, false},
 		{"limited, and changed", story{issued("web", 100), refused("web", 1, 105, limited),

@@ -111,8 +111,10 @@ const (
 )
 
 var (
-	several = setting{Engine: "postgres", Services: 3, Jumps: true, OneByOne: true}
-	sharing = setting{Engine: "postgres", Services: 1, Jumps: true}
+	several  = setting{Engine: "postgres", Services: 3, Jumps: true, OneByOne: true}
+	sharing  = setting{Engine: "postgres", Services: 1, Jumps: true}
+	limiting = setting{Engine: "postgres", Services: 2, Limits: true}
+	purging  = setting{Engine: "sqlite", Services: 1, Jumps: true, Purges: true}
 )
 
 // onePlace lets exchanges share writes as often as they can.
@@ -381,6 +383,53 @@ var tokenMutants = []mutant{
 		changes: []change{
 			onePlace, {storeExchange, "		applicationID[i] = c.ApplicationID\n", ""},
 		},
+	},
+	{
+		name: "inactive-exchanges", says: "an application that is switched off exchanges", setting: several,
+		changes: []change{{storeExchange, "AND a.active = 1 AND a.usage_policy", "AND a.usage_policy"}},
+	},
+	{
+		name: "policy-remembered", says: "a replica decides by the policy of some seconds ago", setting: several,
+		changes: []change{
+			{useCase, "		decision := snapshot.Decide(call)\n", `
+		type remembered struct {
+			at     time.Time
+			policy domain.Policy
+		}
+		of := snapshot.Token.TenantID + snapshot.Token.ApplicationID
+		now := remembered{call.Now, snapshot.Policy}
+		if last, ok := policies.Load(of); ok && call.Now.Sub(last.(remembered).at) < 15*time.Second {
+			snapshot.Policy = last.(remembered).policy
+		} else {
+			policies.Store(of, now)
+		}
+		decision := snapshot.Decide(call)
+`},
+			{useCase, "// exchangeAttempts is the number", "var policies sync.Map\n\n// exchangeAttempts is the number"},
+			{useCase, "	\"fmt\"\n", "	\"fmt\"\n	\"sync\"\n"},
+		},
+	},
+	{
+		name: "limit-writes", says: "an exchange above the limit of its rate is written, and then refused",
+		setting: limiting,
+		changes: []change{
+			{useCase, `	if in.Limit != nil {
+		if err := in.Limit(presented, in.Authenticated); err != nil {
+			return Exchanged{}, err
+		}
+`, `	var late error
+	if in.Limit != nil {
+		late = in.Limit(presented, in.Authenticated)
+`},
+			{useCase, "	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,", `	if late != nil {
+		return Exchanged{}, late
+	}
+	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,`},
+		},
+	},
+	{
+		name: "purge-too-much", says: "a pass deletes what has not ended", setting: purging,
+		changes: []change{{"usecase/purge.go", "Before: now.Add(-p.After),", "Before: now.Add(30 * time.Second),"}},
 	},
 	{
 		name: "limit-too-low", says: "the limit keeps one less than it allows", setting: several,
