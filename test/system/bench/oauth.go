@@ -3,15 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"net/url"
 	"time"
 
+	"github.com/refreshd/refreshd/test/support/dpop"
 	"github.com/refreshd/refreshd/test/support/figures"
 	"github.com/refreshd/refreshd/test/support/rig"
 )
@@ -44,48 +41,10 @@ type oauthKind struct {
 type oauthUser struct {
 	line
 	kind    oauthKind
-	key     *jwsKey // of its proofs; nil for none
-	client  *jwsKey // of its assertions
+	key     *dpop.Key // of its proofs; nil for none
+	client  *jwsKey   // of its assertions
 	current string
 	issuer  string
-}
-
-// jwsKey signs with ES256.
-type jwsKey struct {
-	private *ecdsa.PrivateKey
-	jwk     string
-}
-
-func newJWSKey() (*jwsKey, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	point, err := private.PublicKey.Bytes()
-	if err != nil {
-		return nil, err
-	}
-	encode := base64.RawURLEncoding.EncodeToString
-	jwk := `{"crv":"P-256","kty":"EC","x":"` + encode(point[1:33]) + `","y":"` + encode(point[33:]) + `"}`
-	return &jwsKey{private, jwk}, nil
-}
-
-// thumbprint is by RFC 7638: the members of jwk are in its order.
-func (k *jwsKey) thumbprint() string {
-	hash := sha256.Sum256([]byte(k.jwk))
-	return base64.RawURLEncoding.EncodeToString(hash[:])
-}
-
-func (k *jwsKey) sign(header, claims string) (string, error) {
-	encode := base64.RawURLEncoding.EncodeToString
-	signed := encode([]byte(header)) + "." + encode([]byte(claims))
-	hash := sha256.Sum256([]byte(signed))
-	r, s, err := ecdsa.Sign(rand.Reader, k.private, hash[:])
-	if err != nil {
-		return "", err
-	}
-	signature := append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
-	return signed + "." + encode(signature), nil
 }
 
 // proofHeader returns the header of a proof for the path; empty if the user has no key.
@@ -93,8 +52,7 @@ func (u *oauthUser) proofHeader(path string) string {
 	if u.key == nil {
 		return ""
 	}
-	proof, err := u.key.sign(`{"typ":"dpop+jwt","alg":"ES256","jwk":`+u.key.jwk+`}`, fmt.Sprintf(
-		`{"jti":%q,"htm":"POST","htu":%q,"iat":%d}`, rand.Text(), rig.PublicURL+path, time.Now().Unix()))
+	proof, err := u.key.Prove("POST", rig.PublicURL+path, time.Now())
 	if err != nil {
 		return "" // the request is refused, which ends the benchmark
 	}
@@ -118,9 +76,7 @@ func tokenRequest(u *oauthUser) []byte {
 		pair := base64.StdEncoding.EncodeToString([]byte(confidential + ":" + clientSecret))
 		header = "Authorization: Basic " + pair + "\r\n"
 	case asserting:
-		assertion, err := u.client.sign(`{"typ":"JWT","alg":"ES256"}`, fmt.Sprintf(
-			`{"iss":%q,"sub":%q,"aud":%q,"jti":%q,"exp":%d}`, asserting, asserting, u.issuer, rand.Text(),
-			time.Now().Add(time.Minute).Unix()))
+		assertion, err := u.client.Assert(asserting, u.issuer, time.Now())
 		if err == nil {
 			body += "&" + url.Values{
 				"client_assertion":      {assertion},
@@ -157,13 +113,17 @@ func (u *oauthUser) exchange() error {
 // A client that signs shares the machine, so the processor time of the service counts, not the rate.
 func oauthPart(ctx context.Context, b *bench) error {
 	b.report.section("OAuth and proofs, PostgreSQL")
-	client, err := newJWSKey()
+	client, err := dpop.Generate()
+	if err != nil {
+		return err
+	}
+	keys, err := client.JWKS()
 	if err != nil {
 		return err
 	}
 	how := b.setup(asItComes, noGrace)
 	how.applications = ", {id: " + confidential + ", clientSecrets: [{secret: '${BENCH_CLIENT_SECRET}'}]}, {id: " +
-		asserting + ", clientKeys: {keys: [" + client.jwk + "]}}"
+		asserting + ", clientKeys: " + keys + "}"
 	how.environ = []string{"BENCH_CLIENT_SECRET=" + clientSecret}
 	dsn, err := b.newDatabase(ctx, how)
 	if err != nil {
@@ -213,15 +173,20 @@ func oauthPart(ctx context.Context, b *bench) error {
 	return nil
 }
 
-func newOAuthUsers(ctx context.Context, s *service, kind oauthKind, client *jwsKey) (users []*oauthUser, err error) {
+func newOAuthUsers(ctx context.Context, s *service, kind oauthKind, client dpop.Key) (users []*oauthUser, err error) {
 	for i := range oauthUsers {
 		u := &oauthUser{line: line{address: s.API}, kind: kind, client: client, issuer: rig.PublicURL + "/t/" + tenant}
 		binding := ""
 		if kind.bound {
-			if u.key, err = newJWSKey(); err != nil {
+			key, err := dpop.Generate()
+			if err != nil {
 				return nil, err
 			}
-			binding = fmt.Sprintf(`, "dpopJkt": %q`, u.key.thumbprint())
+			jkt, err := key.JKT()
+			if err != nil {
+				return nil, err
+			}
+			u.key, binding = &key, fmt.Sprintf(`, "dpopJkt": %q`, jkt)
 		}
 		g, err := s.issue(ctx, fmt.Sprintf(`{"applicationsId": %q, "userId": "user-%d"%s}`, kind.application, i, binding))
 		if err != nil {

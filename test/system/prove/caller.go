@@ -47,6 +47,7 @@ func newCaller(apiKey string, f *faults) *caller {
 type answer struct {
 	status  int
 	outcome string
+	version string // the ETag
 	body    struct {
 		Data   json.RawMessage
 		Errors struct {
@@ -54,6 +55,7 @@ type answer struct {
 		}
 	}
 	text  string
+	oauth bool          // of the token endpoint of OAuth
 	asked time.Duration // when the request was sent, by the clock of package observe
 }
 
@@ -70,7 +72,7 @@ func (a answer) code() (code string) {
 	return code
 }
 
-func (c *caller) do(ctx context.Context, r replica, method, path, tenant string, withKey bool, body any) (a answer) {
+func (c *caller) do(ctx context.Context, r replica, method, path, tenant string, withKey bool, body any) answer {
 	asked := rig.Request{Method: method, Path: path}
 	if body != nil {
 		text, _ := json.Marshal(body)
@@ -79,6 +81,11 @@ func (c *caller) do(ctx context.Context, r replica, method, path, tenant string,
 	if withKey {
 		asked.Key, asked.Tenant = c.apiKey, tenant
 	}
+	return c.send(ctx, r, asked)
+}
+
+// send sends a request and reads its response.
+func (c *caller) send(ctx context.Context, r replica, asked rig.Request) (a answer) {
 	// A request continues after ctx is done, so that the last responses of a run are not lost.
 	sent := observe.Monotonic()
 	res, err := asked.Do(context.WithoutCancel(ctx), c.http, r.address)
@@ -86,10 +93,10 @@ func (c *caller) do(ctx context.Context, r replica, method, path, tenant string,
 		return answer{}
 	}
 	got := res.Body
-	a = answer{status: res.Status, outcome: res.Header.Get("Refreshd-Outcome"), text: string(got), asked: sent}
+	a = answer{status: res.Status, outcome: res.Header.Get("Refreshd-Outcome"), version: res.Header.Get("ETag"), text: string(got), asked: sent}
 	if len(got) > 0 {
 		if err := json.Unmarshal(got, &a.body); err != nil {
-			c.faults.add("%s %s answered %d with what is not JSON: %.200q", method, path, res.Status, got)
+			c.faults.add("%s %s answered %d with what is not JSON: %.200q", asked.Method, asked.Path, res.Status, got)
 			return answer{}
 		}
 	}
@@ -110,7 +117,7 @@ func (c *caller) grant(h *history, word string, a answer) (out output, tokenStri
 		RefreshToken, RefreshTokenID, Token string
 		ExpiresIn, RefreshTokenExpiresIn    int64
 	}
-	if err := json.Unmarshal(a.body.Data, &g); err != nil {
+	if err := json.Unmarshal(a.body.Data, &g); err != nil || g.RefreshTokenExpiresIn == 0 && !a.oauth {
 		return c.unexpected(word, a), ""
 	}
 	named, generation, err := parseTokenString(g.RefreshToken)
@@ -120,7 +127,8 @@ func (c *caller) grant(h *history, word string, a answer) (out output, tokenStri
 	}
 	var claims accessClaims
 	err = rig.ReadClaims(g.Token, &claims) // the tests of package jwxsigner prove the signature
-	want := accessClaims{id, h.tenant, h.Application, h.user, claims.IssuedAt, claims.ExpiresAt, claims.Epoch}
+	want := accessClaims{id, h.tenant, h.Application, h.user, claims.IssuedAt, claims.ExpiresAt, claims.Epoch,
+		confirmation{h.key.thumbprint()}}
 	if err != nil || claims != want {
 		c.faults.add("the holder of %+v was answered with an access token of %+v (%v)", want, claims, err)
 		return output{}, ""
@@ -144,6 +152,12 @@ type accessClaims struct {
 	IssuedAt    int64  `json:"iat"`
 	ExpiresAt   int64  `json:"exp"`
 	Epoch       int64  `json:"rve"`
+	// Confirmation is of the key that the refresh token is bound to (RFC 9449, section 6).
+	Confirmation confirmation `json:"cnf"`
+}
+
+type confirmation struct {
+	JKT string `json:"jkt"`
 }
 
 // faults are responses that are wrong in any history.

@@ -16,6 +16,8 @@ const (
 	usersATenant   = 16
 	backendKey     = "ak_prove_prove_prove_prove_prove"
 	longestSession = 60 // exchanges of one device
+	hasty          = 12 // exchanges in a row, more than the burst of a limited refresh token
+	intrusion      = 4  // the number of the intruder among the clients of a device
 )
 
 // applications are the policies that are proved. The clocks run at five times the speed of the true time.
@@ -32,8 +34,21 @@ var applications = map[string]rules{
 	"forgiving": {grace: 5 * second, burst: 1, interval: 2, life: minute, replayTolerant: true, access: 3 * second},
 	"reusable":  {grace: 10 * second, burst: 2, interval: 10, life: minute, reusable: true, access: 15 * minute},
 	// brief has a grace period that is shorter than the difference of the clocks. none has no grace period.
-	"brief":   {grace: second, burst: 2, interval: 4, life: minute, maximum: 3 * minute, access: 15 * minute},
-	"none":    {grace: 0, burst: 2, interval: 3, life: minute, access: 15 * minute},
+	"brief": {grace: second, burst: 2, interval: 4, life: minute, maximum: 3 * minute, access: 15 * minute},
+	"none":  {grace: 0, burst: 2, interval: 3, life: minute, access: 15 * minute},
+	// confidential is a client with a secret.
+	"confidential": {
+		grace: 10 * second, burst: 1, interval: 4, life: minute, authenticated: true, confidential: true,
+		access: 15 * minute,
+	},
+	changing: {
+		access: 15 * minute, variants: []rules{
+			{grace: 10 * second, burst: 2, interval: 3, life: minute, access: 15 * minute},
+			{grace: 10 * second, burst: 2, interval: 3, life: 2 * minute, access: 15 * minute, reusable: true},
+			{grace: 2 * second, burst: 2, interval: 3, life: 3 * minute, access: 15 * minute, fixed: true},
+			{grace: 10 * second, burst: 2, interval: 3, life: minute, access: 15 * minute, inactive: true},
+		},
+	},
 	"limited": {grace: 30 * second, burst: 2, interval: 10, life: 2 * minute, fixed: true, limit: 2, access: 15 * minute},
 }
 
@@ -45,9 +60,9 @@ var applicationNames = slices.Sorted(maps.Keys(applications))
 // kickstart returns the kickstart file with the tenants and the applications. For resource servers it also has an API
 // key that reads the revocation stream, and an application that is deleted and made again.
 func kickstart(forReach bool) string {
-	names := applicationNames
-	if forReach {
-		names = append(slices.Clone(names), doomed)
+	names := slices.DeleteFunc(slices.Clone(applicationNames), func(name string) bool { return name == changing })
+	if forReach { // also the program from before the clients with a secret reads it
+		names = append(slices.DeleteFunc(names, func(name string) bool { return applications[name].confidential }), doomed)
 	}
 	text := "tenants:\n"
 	number := tenants
@@ -76,20 +91,25 @@ func kickstart(forReach bool) string {
 				"refreshTokenTimeToLiveInMinutes: %d, refreshTokenUsagePolicy: %s, refreshTokenOneTimeUseConfiguration: "+
 				"{gracePeriodInSeconds: %d, recoveryBurst: %d, recoveryInterval: %d}, "+
 				"refreshTokenRevocationPolicy: {onOneTimeTokenReuse: %t}, timeToLiveInSeconds: %d, maximumActiveTokens: %d",
-				name, r.authenticated, policy, r.life/minute, usage, r.grace/second, r.burst, r.interval, !r.replayTolerant,
-				r.access/second, r.limit)
+				name, r.authenticated && !r.confidential, policy, r.life/minute, usage, r.grace/second, r.burst, r.interval,
+				!r.replayTolerant, r.access/second, r.limit)
+			secrets := ""
+			if r.confidential {
+				secrets = ", clientSecrets: [{secret: " + clientSecret + "}]"
+			}
 			if r.maximum > 0 {
 				text += fmt.Sprintf(", refreshTokenSlidingWindowConfiguration: {maximumTimeToLiveInMinutes: %d}", r.maximum/minute)
 			}
-			text += "}},\n"
+			text += "}" + secrets + "},\n"
 		}
 		text += "    ]}\n"
 	}
-	feed := ""
-	if forReach {
+	feed, operates := "", `, "/application": ["*"]`
+	if forReach { // also the program from before this permission reads it
+		operates = ""
 		feed = `, {name: feed, key: ` + feedKey + `, permissions: {endpoints: {"/revocations": ["GET"]}}}`
 	}
-	return text + `apiKeys: [{name: prove, key: ` + backendKey + `, permissions: {endpoints: {"*": ["*"]}}}` + feed + "]\n"
+	return text + `apiKeys: [{name: prove, key: ` + backendKey + `, permissions: {endpoints: {"*": ["*"]` + operates + `}}}` + feed + "]\n"
 }
 
 func tenantName(n int) string { return fmt.Sprintf("tenant-%d", n) }
@@ -103,6 +123,8 @@ type crowd struct {
 	replicas []replica
 	logins   logins
 	words    words
+	limits   bool         // whether the exchanges of a refresh token are limited to a few each second
+	dialects bool         // whether all dialects are used, with outsiders in each
 	out      atomic.Int64 // honest users who lost a session that was not revoked
 }
 
@@ -158,15 +180,21 @@ func (c *crowd) issue(
 		}
 		return ""
 	})
-	a := c.do(ctx, to, "POST", "/jwt/issue", h.tenant, true, map[string]string{
-		"userId": h.user, "applicationsId": h.Application, "refreshTokenId": h.ID,
-	})
+	asked := map[string]string{"userId": h.user, "applicationsId": h.Application, "refreshTokenId": h.ID}
+	if h.key != nil {
+		asked["dpopJkt"] = h.key.thumbprint()
+	}
+	a := c.do(ctx, to, "POST", "/jwt/issue", h.tenant, true, asked)
 	switch {
 	case !a.answered():
 	case a.status == 200:
 		out, tokenString = c.grant(h, done, a)
 	case a.status == 400 && a.code() == "[duplicate]refreshTokenId":
 		out.Word = duplicate
+	case h.Application == changing && a.status == 400 && a.code() == "[inactive]applicationsId":
+		out.Word = inactive
+	case h.Application == changing && a.status == 404: // it was switched off before the write
+		out.Word = inactive
 	default:
 		c.unexpected("an issue", a)
 	}
@@ -218,32 +246,18 @@ func (l *logins) count(s scope) (begun, ended int) {
 // codes are the error codes of refusals by outcome.
 var codes = map[string]string{
 	invalid: "[invalid]refreshToken", expired: "[expired]refreshToken", revoked: "[revoked]refreshToken",
-	replayed: "[reused]refreshToken",
+	inactive: "[inactive]refreshToken", replayed: "[reused]refreshToken", unbound: "[unproved]refreshToken",
 }
 
+// exchange exchanges a token string as its owner does, or without the credential that the application asks for.
 func (c *crowd) exchange(
 	ctx context.Context, client int, to replica, h *history, presented string, withKey bool,
 ) (out output, tokenString string) {
-	_, generation, err := parseTokenString(presented)
-	if err != nil {
-		panic(err)
+	a := c.owner(client, h, generationOf(presented))
+	if !withKey && applications[h.Application].authenticated {
+		a.lacks = theCredential
 	}
-	out = c.single(client, to, h, input{Kind: exchange, Generation: generation, APIKey: withKey}, func() output {
-		a := c.do(ctx, to, "POST", "/jwt/refresh", h.tenant, withKey, map[string]string{"refreshToken": presented})
-		switch {
-		case !a.answered():
-			return output{}
-		case a.status == 200:
-			out, tokenString = c.grant(h, a.outcome, a)
-			return out
-		case a.status == 400 && a.code() == codes[a.outcome]:
-			return output{Word: a.outcome}
-		case a.status == 401:
-			return output{Word: unproved}
-		}
-		return c.unexpected("an exchange", a)
-	})
-	return out, tokenString
+	return c.present(ctx, client, to, h, presented, a)
 }
 
 func (c *crowd) revoke(ctx context.Context, client int, to replica, h *history, presented string) output {
@@ -391,6 +405,13 @@ func (s *storage) load() (current string, over bool) {
 	return s.current, s.over
 }
 
+// peek is load by somebody whose exchanges do not count.
+func (s *storage) peek() (current string, over bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current, s.over
+}
+
 func (s *storage) store(tokenString string) {
 	_, generation, _ := parseTokenString(tokenString)
 	s.mu.Lock()
@@ -415,6 +436,9 @@ func (c *crowd) devices(ctx context.Context, r *rand.Rand, client int) {
 		}
 		h := &history{ID: c.newID(r), Application: application, tenant: tenantName(r.IntN(tenants)),
 			user: userName(r.IntN(users))}
+		if r.IntN(4) == 0 {
+			h.key = newBoundKey()
+		}
 		c.follow(h)
 		c.session(ctx, r, client, h)
 		c.recorder.close(h)
@@ -445,6 +469,10 @@ func (c *crowd) session(ctx context.Context, r *rand.Rand, client int, h *histor
 		backOff(ctx, r, try)
 	}
 	var all sync.WaitGroup
+	if r.IntN(3) == 0 {
+		mine := rand.New(rand.NewPCG(r.Uint64(), 0))
+		all.Go(func() { c.intruder(ctx, mine, client+intrusion, h, s) })
+	}
 	tabs, thieves, tab := 1+r.IntN(3), 0, c.tab
 	switch n := r.IntN(10); {
 	case n < 3:
@@ -487,6 +515,9 @@ func (c *crowd) tab(ctx context.Context, r *rand.Rand, client int, h *history, s
 		if over {
 			return
 		}
+		for range r.IntN(2) * r.IntN(2) * hasty * c.limit() { // a loop of a client that has gone wrong
+			c.exchange(ctx, client, c.replica(r), h, current, withKey)
+		}
 		if r.IntN(8) == 0 { // suspended between reading the storage and sending, so that it sends an old string
 			pause(ctx, r, 4*time.Second)
 		}
@@ -506,6 +537,7 @@ func (c *crowd) insist(
 		case next != "":
 			s.store(next)
 			return out, true
+		case out.Word == inactive || out.Word == limited: // not for long
 		case out.Word != "":
 			s.end()
 			// Only the policy patient promises that an honest user returns in time. Operators revoke.
@@ -524,6 +556,9 @@ func (c *crowd) insist(
 // presents the string that it had, as if the response had been lost, or the current one.
 func (c *crowd) punctual(ctx context.Context, r *rand.Rand, client int, h *history, s *storage) {
 	rules := applications[h.Application]
+	if h.Application == changing {
+		rules = rules.variants[0]
+	}
 	for ctx.Err() == nil {
 		old, over := s.load()
 		if over {
@@ -558,7 +593,8 @@ func (c *crowd) deadline(r *rand.Rand, rules rules, last output) instant {
 	return last.Minted + rules.life
 }
 
-// thief takes a copy from time to time and exchanges it. Most thieves have no API key where one is needed.
+// thief takes a copy from time to time and exchanges it. Most thieves have no API key or secret where one is needed.
+// All have the key that the refresh token is bound to; an intruder has not.
 func (c *crowd) thief(ctx context.Context, r *rand.Rand, client int, h *history, s *storage) {
 	withKey := applications[h.Application].authenticated && r.IntN(4) == 0
 	pause(ctx, r, 3*time.Second)

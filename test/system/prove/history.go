@@ -33,8 +33,9 @@ type history struct {
 	Operations  []*operation
 
 	tenant, user string
-	open         int  // calls that are running
-	closed       bool // whether no further call is made
+	key          *boundKey // nil for a refresh token that is bound to none
+	open         int       // calls that are running
+	closed       bool      // whether no further call is made
 }
 
 // lingers is for how long a call without a response may still take effect, and a revocation on refresh tokens that are
@@ -49,12 +50,14 @@ type recorder struct {
 	mu        sync.Mutex
 	histories map[string]*history // those that are not complete
 	wide      []*pending          // running or lost: they may also concern what is issued from now on
+	policies  map[string]uint8    // the variant of the application changing that was put in force last, by tenant
 	calls     int
 	lost      int
 }
 
 func newRecorder(complete func(*history)) *recorder {
-	return &recorder{begin: observe.Monotonic(), complete: complete, histories: map[string]*history{}}
+	return &recorder{begin: observe.Monotonic(), complete: complete, histories: map[string]*history{},
+		policies: map[string]uint8{}}
 }
 
 // since returns the time since the run began.
@@ -65,6 +68,7 @@ func (r *recorder) follow(h *history) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.histories[h.ID] = h
+	r.inForce(h)
 	now := r.since()
 	r.wide = slices.DeleteFunc(r.wide, func(p *pending) bool {
 		return p.over && (!p.lost || now-p.at > lingers)
@@ -171,7 +175,7 @@ func (r *recorder) calling(client int, in input, as concerns, wide bool) *pendin
 // concern adds the call to a history, if it concerns it.
 func (p *pending) concern(h *history) {
 	in := p.in
-	in.Kind, in.Rules = p.concerns(h), h.Application
+	in.Kind, in.Rules, in.Bound = p.concerns(h), h.Application, h.key != nil
 	if in.Kind == "" {
 		return
 	}
@@ -188,7 +192,13 @@ func (p *pending) concern(h *history) {
 // ended records the response for each of the refresh tokens, or that there was none. at is the time on the clock of the
 // service that was called.
 func (p *pending) ended(at instant, answered bool, answer func(h *history) output) {
+	p.endedWith(at, answered, answer, func() {})
+}
+
+// endedWith is ended. It also does what belongs to the response before any other call is recorded.
+func (p *pending) endedWith(at instant, answered bool, answer func(h *history) output, besides func()) {
 	p.r.mu.Lock()
+	besides()
 	p.over, p.lost = true, !answered
 	now := p.r.since()
 	var changed []*history

@@ -15,9 +15,12 @@
 // In rounds of a third kind keys change: keys.go has the services and their load, keys_caches.go the verifiers with key
 // sets of every age, keys_master.go the master key, keys_ended.go revocations, keys_mutants.go the mistakes to find.
 //
+// approach.go has the requests that are refused whatever the state is: without the key or the secret, or for another
+// tenant or client. policies.go has an application that changes its policy, and is switched off and on, meanwhile.
+//
 // It does not prove how refresh tokens affect each other, except by revocations that cover both and by the limit of a
-// user's refresh tokens. Other tests have these: signatures, purges, rate limits, applications that become inactive or
-// change their policy, bindings other than an API key, and requests that name another tenant.
+// user's refresh tokens. Other tests have these: signatures, assertions of clients, and what a purge deletes on
+// PostgreSQL, whose clock it asks.
 package main
 
 import (
@@ -167,8 +170,8 @@ func fitting(parts []*setting, o options) (fit []*setting) {
 // rounds are the settings of the rounds of a proof, used one after another and again.
 var rounds = []setting{
 	{Engine: "postgres", Services: 3, Jumps: true},
-	{Engine: "postgres", Services: 2},
-	{Engine: "sqlite", Services: 1, Jumps: true},
+	{Engine: "postgres", Services: 2, Limits: true},
+	{Engine: "sqlite", Services: 1, Jumps: true, Purges: true},
 	{Engine: "postgres", Services: 3, OneByOne: true},
 	{Engine: "postgres", Services: 1, Jumps: true, OneByOne: true},
 }
@@ -304,15 +307,23 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 		caller:   newCaller(backendKey, found),
 		recorder: newRecorder(func(h *history) { k.complete <- h }),
 		replicas: world.replicas(),
+		dialects: true,
+		limits:   o.setting.Limits,
+	}
+	if err := c.makeChanging(ctx, world.members[0].settings.Listen); err != nil {
+		return r, err
 	}
 	random := func(n int) *rand.Rand { return rand.New(rand.NewPCG(o.seed, uint64(n))) }
 	var callers sync.WaitGroup
-	const perDevice = 4 // its tabs, and a thief
+	const perDevice = intrusion + 1 // its tabs, a thief, and an intruder
 	for i := range o.devices {
 		callers.Go(func() { c.devices(running, random(i), i*perDevice) })
 	}
 	for i := range 3 {
 		callers.Go(func() { c.operator(running, random(1000+i), o.devices*perDevice+i) })
+	}
+	for n := range tenants {
+		callers.Go(func() { c.changer(running, random(1100+n), o.devices*perDevice+10+n, tenantName(n)) })
 	}
 	var befallen words
 	var befalls sync.WaitGroup

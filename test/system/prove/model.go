@@ -83,8 +83,14 @@ type rules struct {
 	limit          int     // of a user's refresh tokens in the application; 0 for none
 	fixed          bool
 	reusable       bool
-	authenticated  bool // an exchange needs an API key
+	authenticated  bool // an exchange needs an API key, or the client's authentication
+	confidential   bool // the application is a client with a secret, which is authenticated for that reason
+	inactive       bool // the application is switched off
 	replayTolerant bool // a replay is refused, and the refresh token stays active
+
+	// variants are the rules that the application changes between; none if they stay. They differ neither in the
+	// lifetime of an access token nor in the recovery budget, and none has a maximum.
+	variants []rules
 }
 
 // half returns the half lifetime by which the access token of an old response is moved on.
@@ -101,6 +107,7 @@ const (
 	spare      kind = "spare"       // all of the user's but this one
 	login      kind = "login"       // the issue of another one of the same user, if their number is limited
 	read       kind = "read"
+	newPolicy  kind = "new policy" // of the application
 
 	accepted kind = "accepted" // a resource server accepted an access token, on a view of that instant
 	rejected kind = "rejected" // a resource server refused one as revoked
@@ -111,7 +118,11 @@ type input struct {
 	Kind       kind
 	Rules      string // the application's, by its name
 	Generation uint32 `json:",omitempty"` // of the string that an exchange presents
-	APIKey     bool   `json:",omitempty"`
+	APIKey     bool   `json:",omitempty"` // or the secret of the client
+	Foreign    bool   `json:",omitempty"` // it names another tenant, or another client
+	Bound      bool   `json:",omitempty"` // the refresh token is bound to a key
+	Key        bool   `json:",omitempty"` // the call proves possession of that key
+	To         uint8  `json:",omitempty"` // the variant of the rules that a change puts in force
 	At         span   // on the clock of the service that was called
 	Earlier    bool   `json:",omitempty"` // the service may run the program from before the revocation stream
 
@@ -146,10 +157,13 @@ const (
 	recovered = "recovered"
 	unchanged = "unchanged"
 	invalid   = "invalid"
+	inactive  = "inactive" // also of an issue
 	expired   = "expired"
 	revoked   = "revoked"
 	replayed  = "replayed"
-	unproved  = "unproved" // 401: the application asks for an API key
+	unproved  = "unproved" // 401: the application asks for an API key, or the client for its secret
+	unbound   = "unbound"  // the refresh token is bound to a key, of which there is no proof
+	limited   = "limited"  // 429
 )
 
 // token is the state: one refresh token. It is comparable.
@@ -166,6 +180,8 @@ type token struct {
 
 	Epoch  int64 // the revocation epoch in the access tokens
 	Raised bool  // whether the next access token has a greater one
+
+	Variant uint8 // of the rules, which is in force
 
 	Later int // logins of the user since the issue, up to the limit
 
@@ -195,11 +211,14 @@ func (t token) exchange(r rules, in input) (ways []branch) {
 	p, g := in.Generation, t.Generation
 	refuse := func(word string) { ways = append(ways, branch{word: word, after: t}) }
 	switch {
-	case !t.Issued:
+	case !t.Issued, in.Foreign:
 		refuse(invalid)
 		return ways
 	case r.authenticated && !in.APIKey:
 		refuse(unproved)
+		return ways
+	case in.Bound && !in.Key:
+		refuse(unbound)
 		return ways
 	case t.Revoked:
 		refuse(revoked)
@@ -209,6 +228,8 @@ func (t token) exchange(r rules, in input) (ways []branch) {
 		switch {
 		case over:
 			refuse(expired)
+		case r.inactive:
+			refuse(inactive)
 		case p > g:
 			refuse(invalid)
 		case p == g && r.reusable:
@@ -257,7 +278,7 @@ func (t token) rotate(r rules, at span) token {
 	return t.slid(r, at)
 }
 
-// slid moves the expiry. Policies do not change during a proof, so an expiry in the future never moves to the past.
+// slid moves the expiry. No policy that changes has a maximum, so an expiry in the future never moves to the past.
 func (t token) slid(r rules, at span) token {
 	if r.fixed {
 		return t
@@ -300,14 +321,25 @@ func (t token) step(r rules, in input) (ways []branch) {
 			ways = append(ways, branch{word: done, after: t})
 		}
 		return ways
-	case exchange:
-		return t.exchange(r, in)
+	case exchange: // the limit of its rate comes before anything is read
+		return append(t.exchange(r, in), branch{word: limited, after: t})
 	case revokeWide: // by epoch: it covers what was issued before
 		after := t
 		after.Revoked = t.Issued
 		return []branch{{word: done, after: after}, {word: nothingDone, after: t}}
+	case newPolicy:
+		after := t
+		after.Variant = in.To
+		return []branch{{word: done, after: after}}
 	case login:
 		return append(t.outnumbered(r), branch{word: nothingDone, after: t})
+	}
+	if in.Kind == issue && r.inactive {
+		ways = append(ways, branch{word: inactive, after: t})
+		if t.Issued { // it was switched off between the write, which found the id, and the read
+			ways = append(ways, branch{word: duplicate, after: t})
+		}
+		return ways
 	}
 	if !t.Issued {
 		switch in.Kind {
@@ -349,7 +381,7 @@ func (t token) step(r rules, in input) (ways []branch) {
 func (t token) born(r rules, at span) token {
 	b := token{
 		Issued: true, Generation: 1, IssuedAt: at, ExpiresAt: at.plus(r.life).cut(),
-		Epoch: -1, Raised: true, Pending: t.Pending, Reached: t.Reached,
+		Epoch: -1, Raised: true, Variant: t.Variant, Pending: t.Pending, Reached: t.Reached,
 	}
 	return b.slid(r, at)
 }
@@ -427,7 +459,9 @@ func (o output) tellsTime(r rules, at *span) bool {
 // endsWith reports whether an access token ends after its lifetime, or with the refresh token if that is sooner, and
 // whether the refresh token has as many seconds left as the response says.
 func (t *token) endsWith(r rules, at span, out output) bool {
-	t.ExpiresAt = t.ExpiresAt.within(span{at.First + out.TokenLeft - second + 1, at.Last + out.TokenLeft})
+	if out.TokenLeft > 0 { // the token endpoint of OAuth does not say it
+		t.ExpiresAt = t.ExpiresAt.within(span{at.First + out.TokenLeft - second + 1, at.Last + out.TokenLeft})
+	}
 	end := out.Minted + r.access
 	if out.Ends < end {
 		end = out.Ends
@@ -483,7 +517,7 @@ func (t token) seen(r rules, by input) token {
 	for _, s := range []*span{&t.IssuedAt, &t.AnsweredAt} {
 		s.Last = min(s.Last, latest)
 	}
-	t.ExpiresAt.Last = min(t.ExpiresAt.Last, latest+r.life)
+	t.ExpiresAt.Last = min(t.ExpiresAt.Last, latest+r.longest())
 	return t
 }
 
@@ -500,7 +534,7 @@ func (t token) meanwhile(r rules, by input) (all []token) {
 			}
 			// The service read its clock before the effect, and the effect was before the response of the next call.
 			in.At.Last = min(in.At.Last, max(by.At.Last+skew, in.At.First))
-			for _, b := range now.step(r, in) {
+			for _, b := range now.step(r.of(now), in) {
 				after := b.after
 				if slid := after; b.word == unchanged || b.word == recovered {
 					// If it can only have moved the expiry, a span expresses that too. Dozens of such calls would otherwise
@@ -531,7 +565,8 @@ func (t token) meanwhile(r rules, by input) (all []token) {
 func (t *token) take(equal []int, by input) (in input, any bool) {
 	for _, i := range equal {
 		other := by.lost.calls[i]
-		if !t.Pending.has(i) || other.At.First+lasts < t.Reached {
+		// A change of the policy reads no clock, and is sent again until it is answered or the round is over.
+		if !t.Pending.has(i) || other.Kind != newPolicy && other.At.First+lasts < t.Reached {
 			continue
 		}
 		if !any {
@@ -550,13 +585,14 @@ type losses struct {
 
 func newLosses(calls []input) *losses {
 	type asked struct {
-		kind       kind
-		generation uint32
-		apiKey     bool
+		kind                 kind
+		generation           uint32
+		apiKey, foreign, key bool
+		to                   uint8
 	}
 	l, place := &losses{calls: calls}, map[asked]int{}
 	for n, in := range calls {
-		what := asked{in.Kind, in.Generation, in.APIKey}
+		what := asked{in.Kind, in.Generation, in.APIKey, in.Foreign, in.Key, in.To}
 		i, ok := place[what]
 		if !ok {
 			i = len(l.equal)
@@ -591,8 +627,8 @@ func model(applications map[string]rules) porcupine.Model {
 				if t.isNew(in, answer) && !narrow(&in.At, answer.Minted) {
 					continue
 				}
-				for _, b := range t.step(r, in) {
-					for _, after := range b.answered(r, in, answer) {
+				for _, b := range t.step(r.of(t), in) {
+					for _, after := range b.answered(r.of(t), in, answer) {
 						after.Reached = max(after.Reached, call.At.First)
 						next = append(next, after)
 					}

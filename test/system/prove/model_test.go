@@ -21,6 +21,13 @@ var testRules = map[string]rules{
 	"reusable":  {grace: 10 * second, life: minute, reusable: true, access: 30 * second},
 	"forgiving": {grace: 5 * second, burst: 1, interval: 2, life: minute, replayTolerant: true, access: 30 * second},
 	"limited":   {grace: 10 * second, life: minute, access: 30 * second, limit: 2},
+
+	"changing": {grace: 10 * second, life: minute, access: 30 * second, variants: []rules{
+		{grace: 10 * second, life: minute, access: 30 * second},
+		{grace: 10 * second, life: minute, access: 30 * second, inactive: true},
+		{grace: 10 * second, life: minute, access: 30 * second, reusable: true},
+	}},
+	"confidential": {grace: 10 * second, life: minute, access: 30 * second, authenticated: true},
 }
 
 func call(rules string, kind kind, generation uint32, at instant, out output) operation {
@@ -94,6 +101,31 @@ func reading(o operation, first, last instant) operation {
 
 func refused(rules string, generation uint32, at instant, word string) operation {
 	return call(rules, exchange, generation, at, output{Word: word})
+}
+
+// policy is a change of the policy of the application changing.
+func policy(at instant, to uint8) operation {
+	o := call("changing", newPolicy, 0, at, output{Word: done})
+	o.Input.To = to
+	return o
+}
+
+// withoutKey is a call on a refresh token that is bound to a key.
+func withoutKey(o operation) operation {
+	o.Input.Bound = true
+	return o
+}
+
+// withKey is such a call with a proof of that key.
+func withKey(o operation) operation {
+	o.Input.Key = true
+	return withoutKey(o)
+}
+
+// foreign is a call that names another tenant or client.
+func foreign(o operation) operation {
+	o.Input.Foreign = true
+	return o
 }
 
 func lost(o operation) operation {
@@ -314,6 +346,56 @@ func TestTheModelTellsRightFromWrong(t *testing.T) {
 		{"ended by the limit, one login without an answer", story{lost(call("limited", login, 0, 98, output{})),
 			issued("limited", 100),
 			call("limited", login, 0, 102, output{Word: done}), refused("limited", 1, 103, revoked)}, false},
+		{"a bound one with its key", story{withoutKey(issued("web", 100)),
+			withKey(exchanged("web", 1, 105, rotated, 2, "a2", 105))}, false},
+		{"a bound one without its key", story{withoutKey(issued("web", 100)),
+			withoutKey(exchanged("web", 1, 105, rotated, 2, "a2", 105))}, true},
+		{"a bound one without its key, refused", story{withoutKey(issued("web", 100)),
+			withoutKey(refused("web", 1, 105, unbound)), withKey(exchanged("web", 1, 106, rotated, 2, "a2", 106))}, false},
+		{"a bound one with its key, refused", story{withoutKey(issued("web", 100)),
+			withKey(refused("web", 1, 105, unbound))}, true},
+		{"a refusal that says revoked without its key", story{withoutKey(issued("web", 100)),
+			call("web", revoke, 0, 101, output{Word: done}), withoutKey(refused("web", 1, 105, revoked))}, true},
+		{"a replay without its key that revokes", story{withoutKey(issued("strict", 100)),
+			withKey(exchanged("strict", 1, 105, rotated, 2, "a2", 105)), withoutKey(refused("strict", 1, 130, unbound)),
+			withKey(refused("strict", 2, 131, revoked))}, true},
+		{"another tenant", story{issued("web", 100), foreign(exchanged("web", 1, 105, rotated, 2, "a2", 105))}, true},
+		{"another tenant, refused", story{issued("web", 100), foreign(refused("web", 1, 105, invalid)),
+			exchanged("web", 1, 106, rotated, 2, "a2", 106)}, false},
+		{"another tenant, refused and changed", story{issued("strict", 100),
+			exchanged("strict", 1, 105, rotated, 2, "a2", 105), foreign(refused("strict", 1, 130, invalid)),
+			refused("strict", 2, 131, revoked)}, true},
+		{"its own tenant, refused", story{issued("web", 100), refused("web", 1, 105, invalid)}, true},
+		{"no secret", story{issued("confidential", 100),
+			exchanged("confidential", 1, 105, rotated, 2, "a2", 105)}, true},
+		{"no secret, refused", story{issued("confidential", 100), refused("confidential", 1, 105, unproved)}, false},
+		{"no secret, and another client", story{issued("confidential", 100),
+			foreign(refused("confidential", 1, 105, unproved))}, true},
+		{"inactive, refused", story{issued("changing", 100), policy(101, 1), refused("changing", 1, 105, inactive),
+			policy(106, 0), exchanged("changing", 1, 107, rotated, 2, "a2", 107)}, false},
+		{"inactive, answered", story{issued("changing", 100), policy(101, 1),
+			exchanged("changing", 1, 105, rotated, 2, "a2", 105)}, true},
+		{"active again, refused", story{issued("changing", 100), policy(101, 1), policy(102, 0),
+			refused("changing", 1, 105, inactive)}, true},
+		{"inactive, and changed", story{issued("changing", 100), policy(101, 1),
+			refused("changing", 1, 105, inactive), policy(106, 0),
+			exchanged("changing", 1, 107, retried, 2, "a2", 105)}, true},
+		{"inactive by a change without a response that reads no clock", story{issued("changing", 1000),
+			lost(reading(policy(0, 1), 0, 0)), refused("changing", 1, 1005, inactive)}, false},
+		{"inactive by a change without a response", story{issued("changing", 100), lost(policy(101, 1)),
+			exchanged("changing", 1, 103, rotated, 2, "a2", 103), refused("changing", 2, 105, inactive)}, false},
+		{"issued while it is inactive", story{policy(99, 1), issued("changing", 100)}, true},
+		{"not issued while it is inactive", story{policy(99, 1),
+			call("changing", issue, 0, 100, output{Word: inactive})}, false},
+		{"reusable from now on", story{issued("changing", 100), exchanged("changing", 1, 105, rotated, 2, "a2", 105),
+			policy(106, 2), exchanged("changing", 2, 120, unchanged, 2, "b2", 120)}, false},
+		{"reusable, by an older policy", story{issued("changing", 100),
+			exchanged("changing", 1, 105, rotated, 2, "a2", 105), policy(106, 2), policy(107, 0),
+			exchanged("changing", 2, 120, unchanged, 2, "b2", 120)}, true},
+		{"limited, and not changed", story{issued("web", 100), refused("web", 1, 105, limited),
+			exchanged("web", 1, 106, rotated, 2, "a2", 106)}, false},
+		{"limited, and changed", story{issued("web", 100), refused("web", 1, 105, limited),
+			exchanged("web", 1, 107, retried, 2, "a2", 105)}, true},
 		{"ended by logins that were refused", story{issued("limited", 100),
 			call("limited", login, 0, 101, output{Word: done}),
 			call("limited", login, 0, 102, output{Word: nothingDone}), refused("limited", 1, 103, revoked)}, true},
@@ -383,7 +465,7 @@ func TestTheModelKeepsThePromise(t *testing.T) {
 				}
 				reading := now + second*random.Int64N(apart/second+1)
 				p := max(1, state.Generation-uint32(random.IntN(3)))
-				ways := state.exchange(r, input{Kind: exchange, Generation: p, At: span{reading, reading}})
+				ways := state.exchange(r, input{Kind: exchange, Generation: p, APIKey: true, At: span{reading, reading}})
 				if len(ways) != 1 {
 					t.Fatalf("%s: %d answers to a call whose instant is known", name, len(ways))
 				}

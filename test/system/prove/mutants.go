@@ -107,11 +107,14 @@ const (
 	rule          = "domain/exchange.go"
 	record        = "domain/refreshtoken.go"
 	useCase       = "usecase/exchange.go"
+	useClient     = "usecase/client.go"
 )
 
 var (
-	several = setting{Engine: "postgres", Services: 3, Jumps: true, OneByOne: true}
-	sharing = setting{Engine: "postgres", Services: 1, Jumps: true}
+	several  = setting{Engine: "postgres", Services: 3, Jumps: true, OneByOne: true}
+	sharing  = setting{Engine: "postgres", Services: 1, Jumps: true}
+	limiting = setting{Engine: "postgres", Services: 2, Limits: true}
+	purging  = setting{Engine: "sqlite", Services: 1, Jumps: true, Purges: true}
 )
 
 // onePlace lets exchanges share writes as often as they can.
@@ -343,6 +346,94 @@ var tokenMutants = []mutant{
 	}
 	return Revoked{Selector: selector, At: at, Cookies: cookies}, nil
 `}},
+	},
+	{
+		name: "binding-ignored", says: "a rotation ignores the key that the refresh token is bound to", setting: several,
+		changes: []change{{storeExchange, "length(refresh_tokens.binding) = 0)", "length(refresh_tokens.binding) >= 0)"}},
+	},
+	{
+		name: "any-key", says: "a proof of any key is enough for a bound refresh token", setting: several,
+		changes: []change{
+			{storeExchange, "length(refresh_tokens.binding) = 0)",
+				"length(refresh_tokens.binding) = 0 OR length(` + c.binding + `) = 43)"},
+			{rule, "t.Binding != \"\" && t.Binding != c.Binding:", "t.Binding != \"\" && c.Binding == \"\":"},
+		},
+	},
+	{
+		name: "replay-before-proof", says: "a replay revokes, although the call lacks the proof of the key",
+		setting: several,
+		changes: []change{{rule, "t.Binding != \"\" && t.Binding != c.Binding:",
+			"t.Binding != \"\" && t.Binding != c.Binding && c.Generation+1 >= t.Generation:"}},
+	},
+	{
+		name: "client-unauthenticated", says: "a client with a secret need not authenticate", setting: several,
+		changes: []change{{"domain/policy.go", " || a.Client.Confidential()", ""}},
+	},
+	{
+		name: "any-secret", says: "a wrong secret authenticates a client", setting: several,
+		changes: []change{{useClient, "	if at < 0 {\n", "	if at = max(at, 0); len(app.Client.Secrets) == 0 {\n"}},
+	},
+	{
+		name: "tenant-ignored", says: "a rotation ignores the tenant that the request names", setting: several,
+		changes: []change{{storeExchange, "= '' OR refresh_tokens.tenant_id = ` + c.tenantID + `)",
+			"= '' OR refresh_tokens.tenant_id <> ` + c.tenantID + ` || 'x')"}},
+	},
+	{
+		name: "client-ignored", says: "a rotation ignores the client that the request names", setting: sharing,
+		changes: []change{
+			onePlace, {storeExchange, "		applicationID[i] = c.ApplicationID\n", ""},
+		},
+	},
+	{
+		name: "inactive-exchanges", says: "an application that is switched off exchanges", setting: several,
+		changes: []change{{storeExchange, "AND a.active = 1 AND a.usage_policy", "AND a.usage_policy"}},
+	},
+	{
+		name: "policy-remembered", says: "a replica decides by the policy of some seconds ago", setting: several,
+		changes: []change{
+			{useCase, "		decision := snapshot.Decide(call)\n", `
+		type remembered struct {
+			at     time.Time
+			policy domain.Policy
+		}
+		of := snapshot.Token.TenantID + snapshot.Token.ApplicationID
+		now := remembered{call.Now, snapshot.Policy}
+		if last, ok := policies.Load(of); ok && call.Now.Sub(last.(remembered).at) < 15*time.Second {
+			snapshot.Policy = last.(remembered).policy
+		} else {
+			policies.Store(of, now)
+		}
+		decision := snapshot.Decide(call)
+`},
+			{useCase, "// exchangeAttempts is the number", "var policies sync.Map\n\n// exchangeAttempts is the number"},
+			{useCase, "	\"fmt\"\n", "	\"fmt\"\n	\"sync\"\n"},
+		},
+	},
+	{
+		name: "limit-writes", says: "an exchange above the limit of its rate is written, and then refused",
+		setting: limiting,
+		changes: []change{
+			{useCase, `	if in.Limit != nil {
+		if err := in.Limit(presented, in.Authenticated); err != nil {
+			return Exchanged{}, err
+		}
+`, `	var late error
+	if in.Limit != nil {
+		late = in.Limit(presented, in.Authenticated)
+`},
+			{useCase, "	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,", `	if late != nil {
+		return Exchanged{}, late
+	}
+	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,`},
+		},
+	},
+	{
+		name: "purge-too-much", says: "a pass deletes what has not ended", setting: purging,
+		changes: []change{{"usecase/purge.go", "Before: now.Add(-p.After),", "Before: now.Add(30 * time.Second),"}},
+	},
+	{
+		name: "limit-too-low", says: "the limit keeps one less than it allows", setting: several,
+		changes: []change{{storeRevoke, "string(r.Reason), keep,\n", "string(r.Reason), keep - 1,\n"}},
 	},
 	{
 		name: "limit-by-id", says: "the limit keeps the highest ids, not the latest logins", setting: several,

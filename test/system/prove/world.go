@@ -22,6 +22,10 @@ type setting struct {
 	Services int
 	Jumps    bool // the clocks move by a second at a time, otherwise by milliseconds
 	OneByOne bool // no shared writes
+	Limits   bool // the rate of a refresh token is limited so that clients reach the limit
+	// Purges makes a pass of the purge each second. It compares its clock with PostgreSQL's, which has the true time, so
+	// this is for SQLite.
+	Purges bool
 
 	*reach // of a round with resource servers
 
@@ -38,6 +42,12 @@ func (s setting) String() string {
 	}
 	if s.OneByOne {
 		text += ", one by one"
+	}
+	if s.Limits {
+		text += ", limited"
+	}
+	if s.Purges {
+		text += ", purged"
 	}
 	return text
 }
@@ -143,7 +153,6 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 			}
 			m.settings.Database = u.String()
 		}
-		// The purge compares its clock with PostgreSQL's, which has the true time. It has tests of its own.
 		clockOf := m.clock.environment()
 		if s.reach != nil && s.Stepping {
 			m.clockFile = filepath.Join(program.Dir, fmt.Sprintf("clock-%d-%d", i, time.Now().UnixNano()))
@@ -153,8 +162,11 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 			clockOf = rig.ClockFile(m.clockFile)
 		}
 		m.settings.Env = append([]string{
-			clockOf, "REFRESHD_PUBLIC_URL=https://prove.example", "REFRESHD_LOG_LEVEL=warn",
-			"REFRESHD_PURGE_INTERVAL=0s",
+			clockOf, "REFRESHD_PUBLIC_URL=" + publicURL, "REFRESHD_LOG_LEVEL=warn",
+			"REFRESHD_PURGE_INTERVAL=" + map[bool]string{true: "1s", false: "0s"}[s.Purges],
+			"REFRESHD_PURGE_AFTER=5m", // nobody here presents a string that ended so long ago
+			"REFRESHD_RATE_LIMIT_REFRESH_TOKEN=" + map[bool]string{true: "1", false: "1000"}[s.Limits],
+			"REFRESHD_RATE_LIMIT_ADDRESS=0", // all clients have the same
 			fmt.Sprintf("REFRESHD_DATABASE_WRITE_COMBINING=%t", !s.OneByOne),
 		}, env...)
 		if m.clients, err = newWire(fmt.Sprintf("clients %d", i), addresses[3], addresses[0]); err != nil {
