@@ -151,7 +151,6 @@ func (c client) file() string { return strings.ReplaceAll(strings.TrimPrefix(c.n
 type result struct {
 	Check string
 	Error string
-	Later bool // the service does not offer it yet
 }
 
 func clientsPart(ctx context.Context, r *run) error {
@@ -306,8 +305,6 @@ func (w *world) script(ctx context.Context, dir string, c client, command ...str
 // told prints the result of a check.
 func (r *run) told(c client, one result) {
 	switch {
-	case one.Later:
-		r.progress("  %s: %s: not yet", c.name, one.Check)
 	case one.Error != "":
 		r.progress("  %s: %s: no: %s", c.name, one.Check, one.Error)
 	default:
@@ -325,8 +322,6 @@ func judge(c client, results []result) (cell string, err error) {
 	for _, one := range results {
 		reason, refuses := c.refuses[one.Check]
 		switch {
-		case one.Later:
-			not = append(not, one.Check+" (not yet)")
 		case one.Error != "" && refuses:
 			not = append(not, one.Check)
 		case one.Error != "":

@@ -45,7 +45,6 @@ type world struct {
 	APIKey    string            `json:"apiKey"`    // may do everything
 	Secret    string            `json:"secret"`    // of the application web
 	Key       map[string]string `json:"key"`       // of the application keyed, a private JWK
-	ByKey     bool              `json:"byKey"`     // whether the metadata offers private_key_jwt
 	Expired   string            `json:"expired"`   // an access token of the tenant es
 	Rotations map[string]string `json:"rotations"` // a tenant for each client, whose key the client may have revoked
 	Page      string            `json:"page"`      // the origin of the page in the browser
@@ -170,11 +169,6 @@ func (w *world) kickstart(public string) string {
 
 // describe writes what the scripts have to know into a file.
 func (w *world) describe(ctx context.Context) error {
-	text, err := get(ctx, w.URL+"/t/es/.well-known/openid-configuration")
-	if err != nil {
-		return err
-	}
-	w.ByKey = strings.Contains(string(text), `"private_key_jwt"`)
 	session, err := w.issue(ctx, w.URL, "es", expiredApp)
 	if err != nil {
 		return err
@@ -187,7 +181,8 @@ func (w *world) describe(ctx context.Context) error {
 		return err
 	}
 	time.Sleep(time.Until(time.Unix(claims.Expires+1, 0))) // until the access token has expired, a second or two
-	if text, err = json.Marshal(w); err != nil {
+	text, err := json.Marshal(w)
+	if err != nil {
 		return err
 	}
 	return os.WriteFile(w.file, text, 0o600)

@@ -1,5 +1,4 @@
-// What the scripts share. Each check prints a line of JSON: {"check": name}, with "error" if it failed, or "later" if
-// the service does not offer it yet.
+// What the scripts share. Each check prints a line of JSON: {"check": name}, with "error" if it failed.
 import { readFileSync } from 'node:fs';
 
 export const world = JSON.parse(readFileSync(process.env.WORLD, 'utf8'));
@@ -27,8 +26,6 @@ export async function check(name, run) {
     say({ check: name, error: text(error) });
   }
 }
-
-export const later = (name) => say({ check: name, later: true });
 
 export function equal(got, want, what) {
   const [a, b] = [JSON.stringify(got), JSON.stringify(want)];

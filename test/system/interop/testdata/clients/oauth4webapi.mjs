@@ -1,6 +1,6 @@
 import * as oauth from 'oauth4webapi';
 import { check, claimsOf, equal, exchangeParameters, exchangeType, issue, issuer } from './lib.mjs';
-import { later, refuses, verifier, world } from './lib.mjs';
+import { refuses, verifier, world } from './lib.mjs';
 
 const insecure = { [oauth.allowInsecureRequests]: true };
 
@@ -36,8 +36,7 @@ await check('client_secret_post', () => refreshes('web', oauth.ClientSecretPost(
 const { subtle } = globalThis.crypto;
 const es256 = { name: 'ECDSA', namedCurve: 'P-256' };
 const key = { key: await subtle.importKey('jwk', world.key, es256, false, ['sign']), kid: world.key.kid };
-if (!world.byKey) later('private_key_jwt');
-if (world.byKey) await check('private_key_jwt', async () => {
+await check('private_key_jwt', async () => {
   const auth = oauth.PrivateKeyJwt(key);
   const client = { client_id: 'keyed' };
   await refreshes('keyed', auth);

@@ -1,6 +1,6 @@
 import * as client from 'openid-client';
 import { check, claimsOf, equal, exchangeParameters, exchangeType, issue, issuer } from './lib.mjs';
-import { later, refuses, world } from './lib.mjs';
+import { refuses, world } from './lib.mjs';
 
 const insecure = { execute: [client.allowInsecureRequests] };
 const discover = (id, auth, options = {}) =>
@@ -28,8 +28,7 @@ await check('client_secret_basic', () => refreshes('web', client.ClientSecretBas
 await check('client_secret_post', () => refreshes('web', client.ClientSecretPost(world.secret)));
 const es256 = { name: 'ECDSA', namedCurve: 'P-256' };
 const key = await globalThis.crypto.subtle.importKey('jwk', world.key, es256, false, ['sign']);
-if (!world.byKey) later('private_key_jwt');
-if (world.byKey) await check('private_key_jwt', async () => {
+await check('private_key_jwt', async () => {
   const config = await discover('keyed', client.PrivateKeyJwt(key));
   await refreshes('keyed', client.PrivateKeyJwt(key));
   const { refreshToken } = await issue('es', 'keyed');
