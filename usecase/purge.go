@@ -190,8 +190,8 @@ func (p *Purge) release(ctx context.Context) {
 }
 
 // record stores the event of a pass, or of this process's part of one, that deleted something. A pass that deleted only
-// events has none: its event would be deleted by a later pass, which would have an event, and so on. Nor has one that
-// deleted only keys of port.Once, which every pass does. A step
+// events has none: its event would be deleted by a later pass, which would have an event, and so on. It has
+// none either if it deleted only keys of port.Once, which every pass does. A step
 // that returned an error is not counted, although the store may have done it: only an event in the step itself would
 // count it.
 func (p *Purge) record(ctx context.Context, sum port.Purged) error {

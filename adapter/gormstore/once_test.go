@@ -97,7 +97,8 @@ func TestAStepOfThePurgeOfUsedKeysFollowsTheirIndex(t *testing.T) {
 		var j journal
 		s := d.migrated(t, gormstore.Options{Logger: j.logger()})
 		for i := range 30 {
-			if err := s.Once(t.Context(), fmt.Appendf(nil, "%d", i), start, start.Add(time.Duration(i)*time.Second)); err != nil {
+			until := start.Add(time.Duration(i) * time.Second)
+			if err := s.Once(t.Context(), fmt.Appendf(nil, "%d", i), start, until); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -15,8 +15,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// The janitor visits the primary keys of refresh tokens, marks, tenants and events in passes, and then used keys. The table jobs records
-// which process runs the pass, and its position.
+// The janitor visits the primary keys of refresh tokens, marks, tenants and events in passes, and then used keys. The
+// table jobs records which process runs the pass, and its position.
 //
 // A step is one short transaction. It locks the job's row first, so steps run one after another whatever the lease
 // says, and a step's deletions commit together with its position.

@@ -530,8 +530,8 @@ func beforeReach(t *testing.T, s *gormstore.Store, db *sql.DB) {
 		execute(t, db, withoutReach...)
 		return
 	}
-	execute(t, db, `DROP TABLE used_keys`, `DROP TABLE revocation_feed`, `DROP INDEX refresh_tokens_feed`, `DROP INDEX marks_feed`,
-		`DROP INDEX marks_unstamped`, `ALTER TABLE refresh_tokens DROP COLUMN feed`,
+	execute(t, db, `DROP TABLE used_keys`, `DROP TABLE revocation_feed`, `DROP INDEX refresh_tokens_feed`,
+		`DROP INDEX marks_feed`, `DROP INDEX marks_unstamped`, `ALTER TABLE refresh_tokens DROP COLUMN feed`,
 		`ALTER TABLE marks DROP COLUMN feed`, `ALTER TABLE marks DROP COLUMN stamped_epoch`,
 		`ALTER TABLE marks DROP COLUMN except_id`,
 		`ALTER TABLE marks DROP COLUMN except_epoch`, `ALTER TABLE tenants DROP COLUMN longest_access_ttl`,

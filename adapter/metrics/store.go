@@ -71,6 +71,10 @@ func (s *store) Swap(ctx context.Context, before, after domain.RefreshToken, now
 	return timedOnly(s, "swap", func() error { return s.Store.Swap(ctx, before, after, now, e) })
 }
 
+func (s *store) Rebind(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	return timedOnly(s, "rebind", func() error { return s.Store.Rebind(ctx, before, after, now, e) })
+}
+
 func (s *store) Once(ctx context.Context, key []byte, now, until time.Time) error {
 	return timedOnly(s, "once", func() error { return s.Store.Once(ctx, key, now, until) })
 }

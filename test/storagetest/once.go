@@ -69,7 +69,8 @@ var usingOnce = []clause{
 		other := bytes.Clone(long)
 		other[63] = 0
 		keys := [][]byte{
-			{0}, {0, 0}, []byte("key"), []byte("KEY"), []byte("key "), []byte("key\x00"), {0xff, 0xfe}, {0xc3, 0x28}, long, other,
+			{0}, {0, 0}, []byte("key"), []byte("KEY"), []byte("key "), []byte("key\x00"), {0xff, 0xfe}, {0xc3, 0x28}, long,
+			other,
 		}
 		for _, key := range keys {
 			e.must(e.store.Once(e.Context(), key, t0, t0.Add(time.Minute)))

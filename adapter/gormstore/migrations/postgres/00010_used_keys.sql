@@ -1,7 +1,7 @@
 -- +goose Up
 
--- Keys that were used once, such as those of client assertions, until the instant from which they may be used again. See
--- port.Once. The janitor deletes them after it.
+-- Keys that were used once, such as those of client assertions, until the instant from which they may be used again.
+-- See port.Once. The janitor deletes them after it.
 CREATE TABLE used_keys (
     key   BYTEA  NOT NULL PRIMARY KEY,
     until BIGINT NOT NULL
