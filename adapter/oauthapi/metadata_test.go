@@ -90,7 +90,7 @@ func TestR14MetadataHasTheMembersThatClientsNeed(t *testing.T) {
 	algorithms := []any{"EdDSA", "ES256", "RS256", "PS256", "Ed25519"}
 	for member, want := range map[string][]any{
 		"response_types_supported":                                 {},
-		"grant_types_supported":                                    {"refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"},
+		"grant_types_supported":                                    {"refresh_token", exchangeGrant},
 		"token_endpoint_auth_methods_supported":                    append([]any{"none"}, methods...),
 		"revocation_endpoint_auth_methods_supported":               append([]any{"none"}, methods...),
 		"introspection_endpoint_auth_methods_supported":            methods,
