@@ -42,7 +42,7 @@ type oauthUser struct {
 	line
 	kind    oauthKind
 	key     *dpop.Key // of its proofs; nil for none
-	client  *jwsKey   // of its assertions
+	client  dpop.Key  // of its assertions
 	current string
 	issuer  string
 }
