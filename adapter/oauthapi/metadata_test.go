@@ -88,9 +88,10 @@ func TestR14MetadataHasTheMembersThatClientsNeed(t *testing.T) {
 	m := newService(t).metadata(t, metadataPaths(globex)[0])
 	methods := []any{"client_secret_basic", "client_secret_post", "private_key_jwt"}
 	algorithms := []any{"EdDSA", "ES256", "RS256", "PS256", "Ed25519"}
+	grants := []any{"refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"}
 	for member, want := range map[string][]any{
 		"response_types_supported":                                 {},
-		"grant_types_supported":                                    {"refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"},
+		"grant_types_supported":                                    grants,
 		"token_endpoint_auth_methods_supported":                    append([]any{"none"}, methods...),
 		"revocation_endpoint_auth_methods_supported":               append([]any{"none"}, methods...),
 		"introspection_endpoint_auth_methods_supported":            methods,
