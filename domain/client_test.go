@@ -42,7 +42,7 @@ func TestAClientSecretHasOneCharacterAsOftenAsAnother(t *testing.T) {
 	}
 }
 
-// The bytes 248 to 255 stand for no character. Secrets are of equal length all the same.
+// The bytes 248 to 255 stand for no character. Secrets are of equal length anyway.
 func TestAClientSecretSkipsBytesThatWouldFavorACharacter(t *testing.T) {
 	random := bytes.NewReader(append(bytes.Repeat([]byte{248, 255, 0}, 40), bytes.Repeat([]byte{61}, 64)...))
 	secret, err := domain.NewClientSecret(random)
@@ -128,7 +128,7 @@ func TestSecretWith(t *testing.T) {
 		{two, []string{"OLD"}, -1},
 		{two, nil, -1},
 		{two, []string{""}, -1},
-		{imported, []string{""}, -1}, // a record without a hash is nobody's
+		{imported, []string{""}, -1}, // a record without a hash has no secret
 		{domain.Client{}, []string{"new"}, -1},
 	} {
 		if got := c.client.SecretWith(c.hashes...); got != c.want {

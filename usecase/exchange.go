@@ -70,7 +70,7 @@ type ExchangeInput struct {
 	OnlyTarget bool
 	// ActorToken is an access token whose user acts for the user of the session; zero for none. It must be active, and
 	// for the application that ApplicationID names, or issued to it: no other holder of an access token can pretend that
-	// its user acts here. If it is bound to a key, that key is Binding.
+	// its user acts here. If it is bound to a key, that key is Possession.Key.
 	ActorToken domain.Secret
 	// Narrow is set if the request names the scopes of the access token, which are then Scopes. See [domain.Narrow].
 	Narrow bool

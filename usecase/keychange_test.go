@@ -230,7 +230,7 @@ func TestARevokedKeyVerifiesNothingAndIsNotPublished(t *testing.T) {
 }
 
 // A resource server may ask any replica about an access token, for one that it cannot learn of by the stream: each says
-// that it is not active when the revocation of its key has returned. The session itself goes on.
+// that it is not active when the revocation of its key has returned. The session itself continues.
 func TestAnAccessTokenOfARevokedKeyIsNotActiveInAnyProcess(t *testing.T) {
 	w := newWorld(t)
 	w.old(t)

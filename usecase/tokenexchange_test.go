@@ -35,6 +35,10 @@ func forActor(tokenString, actorToken domain.Secret) usecase.ExchangeInput {
 func TestAnActorTokenThatIsNotActiveIsRefused(t *testing.T) {
 	w := newWorld(t)
 	agent := w.issuedTo(t, "agent", "")
+	elsewhere, err := w.issue.Do(t.Context(), usecase.IssueInput{
+		TenantID: "acme", ApplicationID: "reusable", UserID: "agent",
+	})
+	must(t, err)
 	good, err := w.keys.Signer.Verify(t.Context(), func(context.Context, string) (domain.SigningKey, error) {
 		keys, err := w.keys.SigningKeysOf(t.Context(), "acme")
 		if err != nil {
@@ -66,6 +70,12 @@ func TestAnActorTokenThatIsNotActiveIsRefused(t *testing.T) {
 			"[invalid]actor_token"},
 		"of another application, for the client": {func(a *domain.AccessToken) { a.ApplicationID = "reusable" },
 			"[invalid]actor_token"}, // its session is the shop's
+		"of another application's session": {func(a *domain.AccessToken) {
+			a.ApplicationID, a.Audience, a.SessionID = "reusable", "reusable", elsewhere.RefreshToken.ID.String()
+		}, "[invalid]actor_token"},
+		"of another application's session, for the client": {func(a *domain.AccessToken) {
+			a.ApplicationID, a.Audience, a.SessionID = "reusable", "shop", elsewhere.RefreshToken.ID.String()
+		}, ""},
 		"bound to a key": {func(a *domain.AccessToken) { a.Confirmation = "thumbprint" }, "[unproved]actor_token"},
 		"with two actors": {func(a *domain.AccessToken) { a.Actors = []domain.TokenActor{{Subject: "x"}, {Subject: "y"}} },
 			""},

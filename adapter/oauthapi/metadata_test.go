@@ -87,6 +87,7 @@ func TestR13TheIssuerIsThatOfTheAccessTokens(t *testing.T) {
 func TestR14MetadataHasTheMembersThatClientsNeed(t *testing.T) {
 	m := newService(t).metadata(t, metadataPaths(globex)[0])
 	methods := []any{"client_secret_basic", "client_secret_post", "private_key_jwt"}
+	grants := []any{"refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"}
 	algorithms := []any{"EdDSA", "ES256", "RS256", "PS256", "Ed25519"}
 	grants := []any{"refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"}
 	for member, want := range map[string][]any{

@@ -148,12 +148,11 @@ func TestATokenExchangeNarrowsTheAccessToken(t *testing.T) {
 // before.
 func TestARefusedTokenExchangeChangesNothing(t *testing.T) {
 	s := newService(t)
+	expired := s.loginAs(t, acme, "backend", "agent", "")
+	s.wait(expired.ExpiresIn)
 	actor := s.loginAs(t, acme, "backend", "agent", "")
 	foreignActor := s.loginAs(t, globex, "backend", "agent", "")
 	otherActor := s.loginAs(t, acme, "spa", "agent", "")
-	expired := s.loginAs(t, acme, "backend", "agent", "")
-	s.wait(expired.ExpiresIn)
-	actor = s.loginAs(t, acme, "backend", "agent", "")
 	revoked := s.loginAs(t, acme, "backend", "agent", "")
 	s.do(t, "POST", "/oauth2/revoke", form("token", revoked.TokenString.Reveal()), s.asBackend()).want(t, 200, "")
 	key, stranger := dpop.NewKey(t), dpop.NewKey(t)
@@ -497,6 +496,41 @@ func TestATokenExchangeOfABoundSessionNeedsItsProof(t *testing.T) {
 	a := s.token(t, exchangeOf(g.TokenString, "client_id", "spa"), proofFor(t, s, key)).want(t, 200, "")
 	if a.text("token_type") != "DPoP" {
 		t.Errorf("got the type %s", a.text("token_type"))
+	}
+}
+
+// A key that is replaced in a token exchange (RFC 9449, section 5) stays the present one if the exchange is refused for
+// its audience, its scope or its actor.
+func TestARefusedTokenExchangeReplacesNoKey(t *testing.T) {
+	s := newService(t)
+	present, next := dpop.NewKey(t), dpop.NewKey(t)
+	g := s.loginAs(t, acme, "backend", "ada", present.Thumbprint(t))
+	agent := s.loginAs(t, acme, "backend", "agent", present.Thumbprint(t))
+	roll := func(pairs ...string) *answer {
+		named := func(_, claims map[string]any) { claims["next_jkt"] = next.Thumbprint(t) }
+		return s.token(t, exchangeOf(g.TokenString, pairs...), s.asBackend(), proofFor(t, s, present, named),
+			header("DPoP-Next", next.Proof(t, "POST", tokenURL, s.clock())))
+	}
+	before := s.stored(t, g)
+	for code, pairs := range map[string][]string{
+		"invalid_target":  {"audience", "https://elsewhere.example"},
+		"invalid_scope":   {"scope", "admin"},
+		"invalid_request": actorPairs(forged(agent.AccessToken)),
+	} {
+		roll(pairs...).want(t, 400, code)
+		if diff := cmp.Diff(before, s.stored(t, g)); diff != "" {
+			t.Errorf("%s: the refusal changed the session (-before +after):\n%s", code, diff)
+		}
+	}
+	a := roll(actorPairs(agent.AccessToken)...).want(t, 200, "")
+	claims := a.claims(t)
+	if confirmed, _ := claims["cnf"].(map[string]any); confirmed["jkt"] != next.Thumbprint(t) ||
+		s.stored(t, g).Binding != next.Thumbprint(t) || !slices.Equal(act(claims["act"]), []string{"agent backend"}) {
+		t.Errorf("got %v, and the session is bound to %s", claims, s.stored(t, g).Binding)
+	}
+	again := roll(actorPairs(agent.AccessToken)...).want(t, 200, "")
+	if again.text("refresh_token") != a.text("refresh_token") || again.text("access_token") != a.text("access_token") {
+		t.Errorf("a retry: got %s, want %s", again.body, a.body)
 	}
 }
 

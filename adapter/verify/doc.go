@@ -16,6 +16,11 @@
 // is accepted before the first complete view, and [Verifier.State] reports whether there is one: use it for a
 // readiness check.
 //
+// With Config.Introspection, a token that needs a view that is fresher than the present one is asked about at the
+// service instead (RFC 7662), see [Introspection]. That keeps an API in service while the stream is down, at the price
+// of a request for each token in use. The view stays stale meanwhile, so State.Ready is false: a readiness check then
+// asks for State.Keys.
+//
 // The stream names a signing key that was ended for a limited time. So after an interruption of more than ten minutes,
 // less if the tenant's access tokens are valid for less than 15, nothing is accepted until the key set has been read
 // again.

@@ -125,8 +125,8 @@ func verified(t *testing.T, v *verify.Verifier, what, token string, want error) 
 	return got
 }
 
-// A client without a token that the service signed for this API causes no request to it, nor does a token that is refused in
-// any case.
+// A client without a token that the service signed for this API causes no request to it, nor does a token that is
+// refused in any case.
 func TestATokenThatIsRefusedAnywayIsNotAskedAbout(t *testing.T) {
 	k, stranger := testKeys()["ES256"], newKey("key-ES256", "ES256")
 	s, o := newService(k), &oracle{}
@@ -207,6 +207,18 @@ func TestWithoutAFirstViewTheServiceIsAsked(t *testing.T) {
 			}
 		})
 	}
+	// The tenant is not known before the stream has named it. A token of none is not asked about.
+	s, o := newService(k), &oracle{}
+	s.asked = o
+	change := func(c *verify.Config) {
+		asking(nil)(c)
+		c.FeedURL = "https://id.example/feed"
+	}
+	inBubble(t, s, change, func(t *testing.T, v *verify.Verifier) {
+		verified(t, v, "of no tenant", k.token(with{"tid": nil}), verify.ErrStale)
+		o.wants(t, "of no tenant", 0)
+		verified(t, v, "of a tenant", k.token(nil), nil)
+	})
 }
 
 // An answer counts as of the instant at which its request was sent. A route that wants a view of at most two seconds
@@ -429,6 +441,7 @@ func TestWhatIsNoAnswerRefuses(t *testing.T) {
 		"unavailable":              {says(503, "application/json", `{"active":true,`+about+`}`), verify.ErrStale},
 		"large": {ok(`{"active":true,` + about + `,"x":"` + strings.Repeat("x", 64<<10) + `"}`),
 			verify.ErrStale},
+		"large, and then complete": {ok(`{"active":true,` + about + `}` + strings.Repeat(" ", 64<<10)), verify.ErrStale},
 		"as large as allowed": {ok(`{"active":true,` + about + `,"x":"` + strings.Repeat("x", 63<<10) + `"}`),
 			nil},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
@@ -469,15 +482,7 @@ func TestAFactThatArrivesBeforeTheAnswerRefuses(t *testing.T) {
 	inStaleBubble(t, s, o, asking(func(i *verify.Introspection) { i.Timeout = 10 * time.Second }),
 		func(t *testing.T, v *verify.Verifier) {
 			pass(12 * time.Second) // the last attempt for a stream was refused
-			hold := make(chan struct{})
-			o.set(func(o *oracle) { o.hold = hold })
-			token := k.token(nil)
-			result := make(chan error)
-			go func() {
-				_, err := v.Verify(t.Context(), token)
-				result <- err
-			}()
-			synctest.Wait()
+			result, release := held(t, v, o, k.token(nil))
 			s.restore()
 			for !v.State().Ready {
 				pass(100 * time.Millisecond)
@@ -485,11 +490,78 @@ func TestAFactThatArrivesBeforeTheAnswerRefuses(t *testing.T) {
 			s.revoke(session)
 			s.cutStream()
 			synctest.Wait()
-			close(hold)
-			if err := <-result; !errors.Is(err, verify.ErrRevoked) {
-				t.Errorf("got %v, want ErrRevoked", err)
+			release()
+			if got := <-result; !errors.Is(got.err, verify.ErrRevoked) {
+				t.Errorf("got %v, want ErrRevoked", got.err)
 			}
 			o.wants(t, "one token", 1)
+		})
+}
+
+// A view that is fresh again is later than the answer, and decides.
+func TestAViewThatIsFreshBeforeTheAnswerDecides(t *testing.T) {
+	k := testKeys()["ES256"]
+	for _, inactive := range []bool{false, true} {
+		s, o := newService(k), &oracle{inactive: inactive}
+		inStaleBubble(t, s, o, asking(func(i *verify.Introspection) { i.Timeout = 10 * time.Second }),
+			func(t *testing.T, v *verify.Verifier) {
+				result, release := held(t, v, o, k.token(nil))
+				sent := time.Now()
+				s.restore()
+				for !v.State().Ready {
+					pass(100 * time.Millisecond)
+				}
+				release()
+				got := <-result
+				if got.err != nil || !got.token.AsOf.After(sent) {
+					t.Errorf("not active %t: got %+v", inactive, got)
+				}
+			})
+	}
+}
+
+type verification struct {
+	token *verify.Token
+	err   error
+}
+
+// held verifies a token while the service does not respond to the request about it. It returns when that was sent;
+// release ends the wait.
+func held(t *testing.T, v *verify.Verifier, o *oracle, token string) (result <-chan verification, release func()) {
+	t.Helper()
+	hold, results := make(chan struct{}), make(chan verification, 1)
+	o.set(func(o *oracle) { o.hold = hold })
+	go func() {
+		got, err := v.Verify(t.Context(), token)
+		results <- verification{got, err}
+	}()
+	synctest.Wait()
+	return results, func() { close(hold) }
+}
+
+// A key may be withdrawn while the service is asked, as at any other time.
+func TestAKeyThatIsWithdrawnBeforeTheAnswerVerifiesNothing(t *testing.T) {
+	k, next := testKeys()["ES256"], newKey("next", "ES256")
+	s, o := newService(k), &oracle{}
+	inStaleBubble(t, s, o, asking(func(i *verify.Introspection) { i.Timeout = 10 * time.Second }),
+		func(t *testing.T, v *verify.Verifier) {
+			result, release := held(t, v, o, k.token(nil))
+			s.publish(next)
+			another := make(chan error)
+			go func() { // its key is not known, so the key set is read
+				_, err := v.Verify(t.Context(), next.token(nil))
+				another <- err
+			}()
+			synctest.Wait()
+			release()
+			if err := <-another; err != nil {
+				t.Errorf("the next key: %v", err)
+			}
+			if got := <-result; !errors.Is(got.err, verify.ErrInvalid) {
+				t.Errorf("the key that was withdrawn: got %v, want ErrInvalid", got.err)
+			}
+			verified(t, v, "afterwards", k.token(nil), verify.ErrInvalid)
+			o.wants(t, "one token of each key", 2)
 		})
 }
 

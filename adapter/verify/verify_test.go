@@ -555,7 +555,8 @@ func TestNoAcceptanceWithAViewOfAfterTheRevocation(t *testing.T) {
 		tokens[i] = key.token(with{"sid": ids[i]})
 	}
 	var running sync.WaitGroup
-	var accepted atomic.Int64
+	accepted := make(chan struct{})
+	first := sync.OnceFunc(func() { close(accepted) })
 	for worker := range 4 {
 		running.Go(func() {
 			strict := v.Require(2 * time.Second)
@@ -570,7 +571,7 @@ func TestNoAcceptanceWithAViewOfAfterTheRevocation(t *testing.T) {
 					switch at := revokedAt[i].Load(); {
 					case err == nil:
 						left++
-						accepted.Add(1)
+						first()
 						if at != nil && !got.AsOf.Before(*at) {
 							t.Errorf("session %d was accepted as of %v after its revocation", i, got.AsOf.Sub(*at))
 						}
@@ -590,15 +591,13 @@ func TestNoAcceptanceWithAViewOfAfterTheRevocation(t *testing.T) {
 			}
 		})
 	}
+	<-accepted // A machine may be so busy that all is revoked before the first check. A test that is stuck times out.
 	for i := range sessions {
 		s.tellAll(revocationOf(ids[i]))
 		now := time.Now()
 		revokedAt[i].Store(&now)
 	}
 	running.Wait()
-	if accepted.Load() == 0 {
-		t.Error("nothing was accepted before")
-	}
 }
 
 // A redirect would take the API key, or the trust in the keys, to another place.

@@ -38,7 +38,8 @@ type script struct {
 
 // chosen begins both scripts: the first transaction of a client looks up its row. Variables outlive a transaction.
 const chosen = `\if :generation = 0
-SELECT id, generation, '' AS tenant, '' AS binding, '127.0.0.1' AS address, 0 AS authenticated, 0 AS ttl
+SELECT id, generation, '' AS tenant, '' AS application, '' AS binding, '127.0.0.1' AS address, 0 AS authenticated,
+  0 AS ttl
 FROM refresh_tokens WHERE tenant_id = '` + tenant + `' AND user_id = 'user-' || :client_id \gset
 \endif
 \set now :now + 1
@@ -55,7 +56,7 @@ WHERE id = :id AND generation = :generation RETURNING id, generation \gset
 // that would cost pgbench more than the statement does. The generations at the end show whether rows were rotated.
 func fullStatement(text string) script {
 	variables := strings.NewReplacer("$1", ":now", "$2", ":address", "$3", ":id", "$4", ":generation", "$5", ":tenant",
-		"$6", ":binding", "$7", ":authenticated", "$8", ":ttl")
+		"$6", ":application", "$7", ":binding", "$8", ":authenticated", "$9", ":ttl")
 	return script{
 		text: chosen + strings.TrimSpace(variables.Replace(text)) + ";\n\\set generation :generation + 1\n", counted: true,
 	}

@@ -27,6 +27,7 @@ const (
 	introspected = "introspection"
 	bound        = "DPoP"
 	demanded     = "DPoP, demanded nonce"
+	exchanged    = "token exchange"
 	otherOrigin  = "other origin refused"
 	boundSession = "DPoP, bound session"
 )
@@ -76,13 +77,13 @@ var clients = []client{
 	{
 		name: "oauth4webapi", kind: byNode,
 		checks: slices.Concat([]string{discovery, public, byBasic, byPost, byKey, narrower, atOnce, revocation, introspected,
-			bound, boundSession, demanded}, verifies[:6]),
+			bound, boundSession, demanded, exchanged}, verifies[:6]),
 		note: "an http issuer needs `allowInsecureRequests`",
 	},
 	{
 		name: "openid-client", kind: byNode,
 		checks: []string{discovery, public, byBasic, byPost, byKey, narrower, atOnce, revocation, introspected, bound,
-			boundSession, demanded},
+			boundSession, demanded, exchanged},
 		note: "an http issuer needs `execute: [allowInsecureRequests]`",
 	},
 	{

@@ -149,7 +149,7 @@ func (w *world) kickstart(public string) string {
 	b.WriteString("tenants:\n")
 	tenant := func(id, algorithm string) {
 		fmt.Fprintf(&b, "  - id: %s\n    jwtConfiguration: {algorithm: %s}\n    applications:\n", id, algorithm)
-		fmt.Fprintf(&b, "      - {id: %s, origins: [%q]}\n", publicApp, w.Page)
+		fmt.Fprintf(&b, "      - {id: %s, origins: [%q], audiences: [https://orders.example]}\n", publicApp, w.Page)
 		fmt.Fprintf(&b, "      - {id: %s, clientSecrets: [{secret: %q}]}\n", secretApp, w.Secret)
 		fmt.Fprintf(&b, "      - {id: %s, clientKeys: %s}\n", keyApp, public)
 		fmt.Fprintf(&b, "      - {id: %s, jwtConfiguration: {timeToLiveInSeconds: 1}}\n", expiredApp)

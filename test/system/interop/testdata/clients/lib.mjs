@@ -63,6 +63,15 @@ export function issue(tenant, application, more = {}, at = world.url) {
   return backend('/jwt/issue', tenant, body, at);
 }
 
+// exchangeParameters are those of a token exchange (RFC 8693, section 2.1).
+export const exchangeType = 'urn:ietf:params:oauth:grant-type:token-exchange';
+export const exchangeParameters = (refreshToken) => ({
+  subject_token: refreshToken,
+  subject_token_type: 'urn:ietf:params:oauth:token-type:refresh_token',
+  audience: 'https://orders.example',
+  scope: 'orders:read',
+});
+
 export const kidOf = (token) => JSON.parse(Buffer.from(token.split('.')[0], 'base64url').toString()).kid;
 export const claimsOf = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString());
 

@@ -1,5 +1,6 @@
 import * as oauth from 'oauth4webapi';
-import { check, claimsOf, equal, issue, issuer, later, refuses, verifier, world } from './lib.mjs';
+import { check, claimsOf, equal, exchangeParameters, exchangeType, issue, issuer } from './lib.mjs';
+import { later, refuses, verifier, world } from './lib.mjs';
 
 const insecure = { [oauth.allowInsecureRequests]: true };
 
@@ -120,6 +121,17 @@ await check('DPoP, demanded nonce', async () => {
   });
   equal([refused?.error, got.token_type], ['use_dpop_nonce', 'dpop'], 'the first error, token_type');
   await refresh(strict, 'spa', oauth.None(), got.refresh_token, { DPoP });
+});
+
+await check('token exchange', async () => {
+  const client = { client_id: 'spa' };
+  const { refreshToken } = await issue('es', 'spa');
+  const response = await oauth.genericTokenEndpointRequest(
+    as, client, oauth.None(), exchangeType, exchangeParameters(refreshToken), insecure);
+  const got = await oauth.processGenericTokenEndpointResponse(as, client, response);
+  equal([claimsOf(got.access_token).aud, got.scope], ['https://orders.example', 'orders:read'], 'aud, scope');
+  const next = await refresh(as, 'spa', oauth.None(), got.refresh_token);
+  equal(claimsOf(next.access_token).aud, 'spa', 'aud of a refresh');
 });
 
 // The access token of RFC 9068, as a resource server checks it. It reads the keys for each call.

@@ -1,5 +1,6 @@
 import * as client from 'openid-client';
-import { check, claimsOf, equal, issue, issuer, later, refuses, world } from './lib.mjs';
+import { check, claimsOf, equal, exchangeParameters, exchangeType, issue, issuer } from './lib.mjs';
+import { later, refuses, world } from './lib.mjs';
 
 const insecure = { execute: [client.allowInsecureRequests] };
 const discover = (id, auth, options = {}) =>
@@ -98,4 +99,12 @@ await check('DPoP, demanded nonce', async () => {
   const got = await client.refreshTokenGrant(strict, refreshToken, undefined, { DPoP }); // sends it twice
   equal(got.token_type, 'dpop', 'token_type');
   await client.refreshTokenGrant(strict, got.refresh_token, undefined, { DPoP });
+});
+
+await check('token exchange', async () => {
+  const { refreshToken } = await issue('es', 'spa');
+  const got = await client.genericGrantRequest(spa, exchangeType, exchangeParameters(refreshToken));
+  equal([claimsOf(got.access_token).aud, got.scope], ['https://orders.example', 'orders:read'], 'aud, scope');
+  const next = await client.refreshTokenGrant(spa, got.refresh_token);
+  equal(claimsOf(next.access_token).aud, 'spa', 'aud of a refresh');
 });
