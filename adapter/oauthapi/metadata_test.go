@@ -89,7 +89,6 @@ func TestR14MetadataHasTheMembersThatClientsNeed(t *testing.T) {
 	methods := []any{"client_secret_basic", "client_secret_post", "private_key_jwt"}
 	grants := []any{"refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"}
 	algorithms := []any{"EdDSA", "ES256", "RS256", "PS256", "Ed25519"}
-	grants := []any{"refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"}
 	for member, want := range map[string][]any{
 		"response_types_supported":                                 {},
 		"grant_types_supported":                                    grants,
