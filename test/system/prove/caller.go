@@ -93,7 +93,10 @@ func (c *caller) send(ctx context.Context, r replica, asked rig.Request) (a answ
 		return answer{}
 	}
 	got := res.Body
-	a = answer{status: res.Status, outcome: res.Header.Get("Refreshd-Outcome"), version: res.Header.Get("ETag"), text: string(got), asked: sent}
+	a = answer{
+		status: res.Status, outcome: res.Header.Get("Refreshd-Outcome"), version: res.Header.Get("ETag"),
+		text: string(got), asked: sent,
+	}
 	if len(got) > 0 {
 		if err := json.Unmarshal(got, &a.body); err != nil {
 			c.faults.add("%s %s answered %d with what is not JSON: %.200q", asked.Method, asked.Path, res.Status, got)

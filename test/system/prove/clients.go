@@ -109,7 +109,8 @@ func kickstart(forReach bool) string {
 		operates = ""
 		feed = `, {name: feed, key: ` + feedKey + `, permissions: {endpoints: {"/revocations": ["GET"]}}}`
 	}
-	return text + `apiKeys: [{name: prove, key: ` + backendKey + `, permissions: {endpoints: {"*": ["*"]` + operates + `}}}` + feed + "]\n"
+	return text + `apiKeys: [{name: prove, key: ` + backendKey + `, permissions: {endpoints: {"*": ["*"]` + operates +
+		`}}}` + feed + "]\n"
 }
 
 func tenantName(n int) string { return fmt.Sprintf("tenant-%d", n) }
@@ -515,7 +516,7 @@ func (c *crowd) tab(ctx context.Context, r *rand.Rand, client int, h *history, s
 		if over {
 			return
 		}
-		for range r.IntN(2) * r.IntN(2) * hasty * c.limit() { // a loop of a client that has gone wrong
+		for range r.IntN(2) * r.IntN(2) * hasty * c.limit() { // a client in a loop
 			c.exchange(ctx, client, c.replica(r), h, current, withKey)
 		}
 		if r.IntN(8) == 0 { // suspended between reading the storage and sending, so that it sends an old string

@@ -164,7 +164,8 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 		m.settings.Env = append([]string{
 			clockOf, "REFRESHD_PUBLIC_URL=" + publicURL, "REFRESHD_LOG_LEVEL=warn",
 			"REFRESHD_PURGE_INTERVAL=" + map[bool]string{true: "1s", false: "0s"}[s.Purges],
-			"REFRESHD_PURGE_AFTER=5m", // nobody here presents a string that ended so long ago
+			// No client presents a string that ended so long ago. Clients of the other rounds choose older ids.
+			"REFRESHD_PURGE_AFTER=" + map[bool]string{true: "5m", false: "24h"}[s.Purges],
 			"REFRESHD_RATE_LIMIT_REFRESH_TOKEN=" + map[bool]string{true: "1", false: "1000"}[s.Limits],
 			"REFRESHD_RATE_LIMIT_ADDRESS=0", // all clients have the same
 			fmt.Sprintf("REFRESHD_DATABASE_WRITE_COMBINING=%t", !s.OneByOne),
