@@ -108,7 +108,7 @@ func TestTheSettingDemandsANonceInEachProof(t *testing.T) {
 				return w.Code, w.Header(), got.Data.RefreshToken
 			}
 			const ask = `{"userId":"ada","applicationsId":"spa"}`
-			status, header, first := send("/jwt/issue", ask)
+			status, header, _ := send("/jwt/issue", ask)
 			if status != want || (header.Get("DPoP-Nonce") != "") != (want != http.StatusOK) {
 				t.Fatalf("without a nonce: got %d, %v", status, header)
 			}
@@ -118,7 +118,8 @@ func TestTheSettingDemandsANonceInEachProof(t *testing.T) {
 			with := func(nonce string) func(_, claims map[string]any) {
 				return func(_, claims map[string]any) { claims["nonce"] = nonce }
 			}
-			if status, header, first = send("/jwt/issue", ask, with(header.Get("DPoP-Nonce"))); status != http.StatusOK {
+			status, header, first := send("/jwt/issue", ask, with(header.Get("DPoP-Nonce")))
+			if status != http.StatusOK {
 				t.Fatalf("with the nonce: got %d", status)
 			}
 			status, _, _ = send("/jwt/refresh", `{"refreshToken":"`+first+`"}`, with(header.Get("DPoP-Nonce")))
