@@ -223,7 +223,7 @@ func (ks HashKeys) CheckRetire(number uint32, inUse int, names ...string) error 
 	}
 	return &UnsafeStep{
 		Step: fmt.Sprintf("retire key api-%d", number),
-		Why: fmt.Sprintf("%d API keys have not been used since its successor was made, and become invalid: %s",
-			inUse, list),
+		Why: fmt.Sprintf("%d API keys and clients have not authenticated since its successor was made, and become "+
+			"invalid: %s", inUse, list),
 	}
 }

@@ -10,10 +10,11 @@ import (
 )
 
 // withoutEvent lists the methods that write and store no event: logins and uses, which every request makes; the change
-// of a key's seal or of the hash of an API key or a client secret, which changes nothing that these do; leases; and the
-// positions of facts, whose revocations have events.
+// of a key's seal or of the hash of an API key or a client secret, which changes nothing that these do; leases; the
+// positions of facts, whose revocations have events; and that an assertion was used, as each request of a client does.
 var withoutEvent = []string{
 	"Insert", "Advance", "Use", "Reseal", "RehashAPIKey", "RehashClientSecrets", "Lease", "Release", "Stamp", "Beat",
+	"Once",
 }
 
 // readers lists the methods that write nothing.
