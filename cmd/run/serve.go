@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -66,6 +67,8 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	}
 	v.serve(v.api, l.api)
 	v.background = begin(ctx, s.log, s.workers(c, p.stderr))
+	// The start allocates several times what remains, mainly to render documents.
+	debug.FreeOSMemory()
 	s.log.Info("listening", "event", eventListening, "address", l.api.Addr().String(), "url", publicURL,
 		"database", c.Database.Redacted, "version", p.programVersion())
 	return errors.Join(v.wait(ctx, c.ShutdownDelay), v.stop(c.ShutdownTimeout))
