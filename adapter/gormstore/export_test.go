@@ -24,7 +24,18 @@ const MaxBatch = maxBatch
 func NewGroupCommit(
 	slots int, writeOne func(context.Context, *Exchange) error, writeMany func(context.Context, []*Exchange) error,
 ) GroupCommit {
-	return GroupCommit{newGroupCommit(slots, writeOne, writeMany)}
+	return GroupCommit{newGroupCommit(writeRule{most: slots, enough: 1}, writeOne, writeMany)}
+}
+
+// WriteApart is how long after the last one a further write of PostgreSQL starts, WriteEnough with how many exchanges
+// it starts before, and MostWrites the number of writes at a time.
+var WriteApart, WriteEnough, MostWrites = sharedWrites.apart, sharedWrites.enough, sharedWrites.most
+
+// NewSharedGroupCommit returns a GroupCommit as that of PostgreSQL.
+func NewSharedGroupCommit(
+	writeOne func(context.Context, *Exchange) error, writeMany func(context.Context, []*Exchange) error,
+) GroupCommit {
+	return GroupCommit{newGroupCommit(sharedWrites, writeOne, writeMany)}
 }
 
 // Do runs an exchange.
@@ -65,9 +76,8 @@ func (s *Store) HoldSlots() (release func()) {
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		for range held {
-			c.startNext()
-		}
+		c.slots += held
+		c.startNext()
 	}
 }
 

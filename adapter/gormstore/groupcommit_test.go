@@ -195,6 +195,140 @@ func TestExchangesThatComeDuringAWriteShareTheNext(t *testing.T) {
 	})
 }
 
+// newSharedWrites returns writes under the rule for PostgreSQL.
+func newSharedWrites(t *testing.T) *writes {
+	w := &writes{t: t, held: map[domain.ID]bool{}}
+	w.GroupCommit = gormstore.NewSharedGroupCommit(w.one, w.many)
+	return w
+}
+
+// On a disk whose commits take long, an exchange must not wait for one commit before it begins its own: they can share
+// a flush.
+func TestAFurtherWriteStartsAfterAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSharedWrites(t)
+		var all []<-chan result
+		var begun []*write
+		for id := byte(1); id <= 3; id++ {
+			all = append(all, w.call(t.Context(), id))
+			if id > 1 {
+				all = append(all, w.call(t.Context(), 10*id))
+				if got := w.started(); len(got) > 0 {
+					t.Fatalf("got writes of %v beside one that has just started, want none", sizes(got))
+				}
+				time.Sleep(gormstore.WriteApart)
+			}
+			now := w.started()
+			if got, want := sizes(now), []int{min(int(id), 2)}; !slices.Equal(got, want) {
+				t.Fatalf("got writes of %v, want %v", got, want)
+			}
+			begun = append(begun, now...)
+		}
+		for _, b := range slices.Backward(begun) {
+			close(b.finish)
+		}
+		for i, id := range []byte{1, 2, 20, 3, 30} {
+			w.wantAnswer(all[i], id)
+		}
+		if free, waiting := w.Free(), w.Waiting(); free != gormstore.MostWrites || waiting != 0 {
+			t.Errorf("%d slots are free and %d wait, want all and 0", free, waiting)
+		}
+	})
+}
+
+// Two small writes cost the database more than one: a further one starts immediately only for many.
+func TestAFurtherWriteStartsForEnoughExchanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSharedWrites(t)
+		all := []<-chan result{w.call(t.Context(), 0)}
+		first := w.started()
+		for id := 1; id <= gormstore.WriteEnough; id++ {
+			if got := w.started(); len(got) > 0 {
+				t.Fatalf("got writes of %v for %d that wait, want none", sizes(got), id-1)
+			}
+			all = append(all, w.call(t.Context(), byte(id)))
+		}
+		second := w.started()
+		if got := sizes(second); !slices.Equal(got, []int{gormstore.WriteEnough}) {
+			t.Fatalf("got writes of %v, want one of %d", got, gormstore.WriteEnough)
+		}
+		for _, b := range slices.Concat(first, second) {
+			close(b.finish)
+		}
+		for id, got := range all {
+			w.wantAnswer(got, byte(id))
+		}
+	})
+}
+
+// A single exchange that waited for company would be slower for nothing, however soon it comes after the last write.
+func TestAnExchangeAloneNeverWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSharedWrites(t)
+		for id := byte(1); id <= 20; id++ {
+			got := w.call(t.Context(), id)
+			begun := w.started()
+			if len(begun) != 1 {
+				t.Fatalf("exchange %d waits while nothing is written", id)
+			}
+			close(begun[0].finish)
+			w.wantAnswer(got, id)
+		}
+	})
+}
+
+// Each write has a connection of the pool, which other requests need too.
+func TestWritesAtATimeHaveABound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSharedWrites(t)
+		var all []<-chan result
+		for id := 0; id < gormstore.MostWrites+2; id++ {
+			all = append(all, w.call(t.Context(), byte(id)))
+			time.Sleep(gormstore.WriteApart)
+		}
+		begun := w.started()
+		if len(begun) != gormstore.MostWrites || w.Free() != 0 || w.Waiting() != 2 {
+			t.Fatalf("%d writes, %d slots are free, %d wait, want %d, none and 2", len(begun), w.Free(), w.Waiting(),
+				gormstore.MostWrites)
+		}
+		close(begun[3].finish)
+		last := w.started()
+		if got := sizes(last); !slices.Equal(got, []int{2}) {
+			t.Fatalf("got writes of %v, want the two that wait in one", got)
+		}
+		for i, b := range slices.Concat(begun, last) {
+			if i != 3 {
+				close(b.finish)
+			}
+		}
+		for id, got := range all {
+			w.wantAnswer(got, byte(id))
+		}
+	})
+}
+
+// What waits for a write of its own refresh token starts when that ends, and until then nothing wakes up for it.
+func TestAnExchangeThatWaitsForItsRefreshTokenSetsNoAlarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSharedWrites(t)
+		first := w.call(t.Context(), 1)
+		second := w.exchange(t.Context(), 1, domain.Call{Generation: 2, Now: start})
+		begun := w.started()
+		time.Sleep(10 * gormstore.WriteApart)
+		if got := w.started(); len(got) > 0 {
+			t.Fatalf("got writes of %v for a refresh token that is being written", sizes(got))
+		}
+		close(begun[0].finish)
+		w.wantAnswer(first, 1)
+		next := w.started()
+		if got := sizes(next); !slices.Equal(got, []int{1}) {
+			t.Fatalf("got writes of %v, want the one that waited", got)
+		}
+		close(next[0].finish)
+		w.wantAnswer(second, 1)
+	})
+}
+
 // A statement with too many rows would make all of them wait for the last.
 func TestABatchHasABound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -39,8 +39,8 @@ type engine struct {
 	name          goose.Dialect
 	advance, find string
 	counts        [listedKinds]string
-	// writes is how many exchanges, or batches of them, are written concurrently. writeBatch writes a batch.
-	writes     int
+	// writes says how many exchanges, or batches of them, are written concurrently. writeBatch writes a batch.
+	writes     writeRule
 	writeBatch func(*Store, context.Context, []*exchange) error
 	// list implements List.
 	list func(*Store, context.Context, port.ListQuery) (port.Page, error)
@@ -119,7 +119,7 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 		list:          (*Store).listAsRead,
 		counts:        countsSQLite,
 		change:        (*Store).changeInTransaction,
-		writes:        1,
+		writes:        writeRule{most: 1},
 		writeBatch:    (*Store).advanceInTransaction,
 		purgeTokens:   purgeRangeSQLite,
 		revokeRotated: revokeRangeSQLite,
@@ -176,7 +176,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		list:          (*Store).listInParts,
 		counts:        countsPostgres,
 		change:        (*Store).changeInStatement,
-		writes:        2,
+		writes:        sharedWrites,
 		writeBatch:    (*Store).advanceInStatement,
 		purgeTokens:   purgeIDsPostgres,
 		revokeRotated: revokeIDsPostgres,

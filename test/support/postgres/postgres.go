@@ -37,6 +37,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -52,6 +53,9 @@ type Options struct {
 	// itself, dies; a test that only kills the service does not need it, a benchmark does. It has no effect on a
 	// server that TEST_POSTGRES_DSN names: that one is as durable as its owner made it.
 	Durable bool
+	// Flush is how much longer each flush of the log takes, for a commit as on a slow disk. It has no effect on a server
+	// that TEST_POSTGRES_DSN names.
+	Flush time.Duration
 	// Own starts a server also where TEST_POSTGRES_DSN names one: for a test that kills it.
 	Own bool
 }
@@ -72,6 +76,7 @@ type keeper struct {
 	input   io.WriteCloser // the server runs until this is closed
 	output  *bufio.Scanner
 	durable bool
+	remove  func() error // what it was started with; nil for nothing
 }
 
 // StartServer returns the server that TEST_POSTGRES_DSN names, or starts one. ctx bounds the start, not the server's
@@ -212,10 +217,18 @@ func start(ctx context.Context, bin string, o Options, primary *Server) (k keepe
 	if primary != nil {
 		how = "copy"
 	}
-	k, err = newKeeper(keep, nil, append([]string{bin, options, how}, ports...)...)
-	if err != nil {
-		return k, "", err
+	var environ []string
+	remove := func() error { return nil }
+	if o.Flush > 0 {
+		if environ, remove, err = slowFlush(ctx, o.Flush); err != nil {
+			return k, "", err
+		}
 	}
+	k, err = newKeeper(keep, environ, append([]string{bin, options, how}, ports...)...)
+	if err != nil {
+		return k, "", errors.Join(err, remove())
+	}
+	k.remove = remove
 	k.durable = o.Durable
 	if primary != nil {
 		err := primary.copyTo(ctx, k.data())
@@ -288,7 +301,11 @@ func (k keeper) close() error {
 		return nil
 	}
 	k.input.Close()
-	return errors.Join(k.cmd.Wait(), os.RemoveAll(k.dir)) // a shell that ended before it began leaves the directory
+	err := errors.Join(k.cmd.Wait(), os.RemoveAll(k.dir))
+	if k.remove != nil {
+		err = errors.Join(err, k.remove())
+	}
+	return err // a shell that ended before it began leaves the directory
 }
 
 // withoutPG leaves out what would steer the server's programs, such as PGDATA.

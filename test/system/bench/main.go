@@ -75,6 +75,7 @@ var parts = slices.Concat([]part{
 	{name: "purge", about: "exchange while ended refresh tokens are purged", run: purgePart},
 	{name: "oauth", about: "exchange at the token endpoint, with client authentication and proofs; only if it is named",
 		run: oauthPart, apart: true},
+	{name: "commit", about: "exchange where a commit takes 5 ms longer; only if it is named", run: commitPart, apart: true},
 	{name: "overload", about: "exchange at three times what the service can do; only if it is named",
 		run: overloadPart, apart: true},
 	{name: "reach", about: "how soon resource servers refuse a revoked session, and what that costs: all of the " +
@@ -169,7 +170,7 @@ func (b *bench) prepared(ctx context.Context, base string, f func() error) (err 
 		}
 	}
 	b.progress("starting PostgreSQL")
-	b.server, err = startServer(ctx)
+	b.server, err = startServer(ctx, 0)
 	defer func() { err = errors.Join(err, b.server.stop()) }()
 	if err != nil {
 		return err

@@ -61,6 +61,8 @@ var apartTargets = slices.Concat([]target{
 	atMost("lists PostgreSQL", 50, "%.1f ms", "PostgreSQL, a million, half of them ended: worst p99 of pages and counts"),
 	atMost("lists SQLite", 50, "%.1f ms", "SQLite, a million, half of them ended: worst p99 of pages and counts"),
 	atLeast("oauth", .9, "%.2f", "PostgreSQL, 32 users: token endpoint, public client / JSON API"),
+	atLeast("commit 8", .85, "%.2f", "PostgreSQL, a commit 5 ms longer, 8 users: HTTP / bare update"),
+	atLeast("commit 32", .85, "%.2f", "PostgreSQL, a commit 5 ms longer, 32 users: HTTP / bare update"),
 }, overloadTargetsOf(combined), overloadTargetsOf(narrow), reachTargets, adminTargets,
 	keysTargets)
 
