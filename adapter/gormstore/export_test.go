@@ -31,6 +31,9 @@ func NewGroupCommit(
 // it starts before, and MostWrites the number of writes at a time.
 var WriteApart, WriteEnough, MostWrites = sharedWrites.apart, sharedWrites.enough, sharedWrites.most
 
+// MostWritesWithin is MostWrites of a store with so many connections.
+func MostWritesWithin(connections int) int { return sharedWrites.within(connections).most }
+
 // NewSharedGroupCommit returns a GroupCommit as that of PostgreSQL.
 func NewSharedGroupCommit(
 	writeOne func(context.Context, *Exchange) error, writeMany func(context.Context, []*Exchange) error,

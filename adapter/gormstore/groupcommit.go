@@ -34,6 +34,13 @@ type writeRule struct {
 // sharedWrites is the rule for PostgreSQL, whose concurrent commits share a flush of its log.
 var sharedWrites = writeRule{most: 8, enough: 16, apart: 2 * time.Millisecond}
 
+// within returns r for a pool of that many connections. Writes take half of them at most, but two are allowed always:
+// other requests need connections too.
+func (r writeRule) within(connections int) writeRule {
+	r.most = min(r.most, max(2, connections/2))
+	return r
+}
+
 // exchange is one call of Advance, and its result.
 type exchange struct {
 	id   domain.ID

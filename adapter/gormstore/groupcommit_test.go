@@ -307,6 +307,14 @@ func TestWritesAtATimeHaveABound(t *testing.T) {
 	})
 }
 
+func TestWritesLeaveConnectionsToOthers(t *testing.T) {
+	for connections, want := range map[int]int{1: 2, 2: 2, 5: 2, 6: 3, 16: 8, 20: 8, 200: 8} {
+		if got := gormstore.MostWritesWithin(connections); got != want {
+			t.Errorf("%d connections: %d writes at a time, want %d", connections, got, want)
+		}
+	}
+}
+
 // What waits for a write of its own refresh token starts when that ends, and until then nothing wakes up for it.
 func TestAnExchangeThatWaitsForItsRefreshTokenSetsNoAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -176,7 +176,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		list:          (*Store).listInParts,
 		counts:        countsPostgres,
 		change:        (*Store).changeInStatement,
-		writes:        sharedWrites,
+		writes:        sharedWrites.within(cmp.Or(o.MaxConnections, 20)),
 		writeBatch:    (*Store).advanceInStatement,
 		purgeTokens:   purgeIDsPostgres,
 		revokeRotated: revokeIDsPostgres,

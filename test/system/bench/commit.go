@@ -49,7 +49,9 @@ func commitPart(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	w := b.plan.window
-	variants := []variant{{name: bare, run: func(n int) (run, error) { return b.pgbench.run(ctx, w, rows, n, bareUpdate) }}}
+	variants := []variant{{name: bare, run: func(n int) (run, error) {
+		return b.pgbench.run(ctx, w, rows, n, bareUpdate)
+	}}}
 	for _, c := range contenders {
 		variants = append(variants, variant{name: c.name, run: func(n int) (run, error) { return c.run(ctx, w, n) }})
 	}

@@ -75,7 +75,8 @@ var parts = slices.Concat([]part{
 	{name: "purge", about: "exchange while ended refresh tokens are purged", run: purgePart},
 	{name: "oauth", about: "exchange at the token endpoint, with client authentication and proofs; only if it is named",
 		run: oauthPart, apart: true},
-	{name: "commit", about: "exchange where a commit takes 5 ms longer; only if it is named", run: commitPart, apart: true},
+	{name: "commit", about: "exchange where a commit takes 5 ms longer; only if it is named",
+		run: commitPart, apart: true},
 	{name: "overload", about: "exchange at three times what the service can do; only if it is named",
 		run: overloadPart, apart: true},
 	{name: "reach", about: "how soon resource servers refuse a revoked session, and what that costs: all of the " +
