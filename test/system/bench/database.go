@@ -24,8 +24,8 @@ type server struct {
 	copies     int // of databases
 }
 
-// startServer starts the server, whose flushes of the log take that much longer. The caller has to stop it even if there
-// is an error.
+// startServer starts the server, whose flushes of the log take that much longer. The caller has to stop it even if
+// there is an error.
 func startServer(ctx context.Context, flush time.Duration) (s *server, err error) {
 	s = &server{}
 	if s.Server, err = postgres.StartServer(ctx, postgres.Options{Durable: true, Flush: flush}); err != nil {
