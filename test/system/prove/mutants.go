@@ -118,7 +118,7 @@ var (
 )
 
 // onePlace lets exchanges share writes as often as they can.
-var onePlace = change{"adapter/gormstore/open.go", "newGroupCommit(e.writes,", "newGroupCommit(1,"}
+var onePlace = change{"adapter/gormstore/open.go", "newGroupCommit(e.writes,", "newGroupCommit(writeRule{most: 1},"}
 
 // repeatedRecovery is the rule of package domain for a recovery that is repeated: it changes nothing.
 const repeatedRecovery = "	if !t.RecoveredAt.IsZero() {\n		return t\n"
